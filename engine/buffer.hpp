@@ -1,0 +1,48 @@
+#pragma once
+// The memory under the tensors: a pool of 64-byte aligned blocks, one for each thread.
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+namespace xtape {
+
+/// What this thread's pool has handed out; a block that another thread gives back counts there.
+struct PoolStatistics {
+    std::int64_t bytes_in_use = 0;
+    std::int64_t peak_bytes = 0;
+    std::int64_t system_allocations = 0;  ///< blocks asked of the system; constant in a steady state
+};
+
+PoolStatistics pool_statistics();
+
+/// Starts a new measurement of `peak_bytes`, from what is in use now.
+void reset_pool_peak();
+
+namespace detail {
+
+/// A 64-byte aligned block of at least `bytes`, reused from this thread's pool where one of its size is free.
+void* pool_allocate(std::size_t bytes);
+
+/// Gives a block back for reuse; `bytes` as it was allocated with. Under AddressSanitizer it is poisoned.
+void pool_release(void* block, std::size_t bytes) noexcept;
+
+/// A standard allocator over the pool, for the tape's own tables.
+template <class U>
+struct PoolAllocator {
+    using value_type = U;
+
+    PoolAllocator() = default;
+    template <class V>
+    PoolAllocator(const PoolAllocator<V>&) {}
+
+    U* allocate(std::size_t n) { return static_cast<U*>(pool_allocate(n * sizeof(U))); }
+    void deallocate(U* block, std::size_t n) noexcept { pool_release(block, n * sizeof(U)); }
+    template <class V>
+    bool operator==(const PoolAllocator<V>&) const {
+        return true;
+    }
+};
+
+}  // namespace detail
+}  // namespace xtape

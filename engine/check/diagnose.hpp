@@ -1,0 +1,24 @@
+#pragma once
+// Names for the ways in which a gradient is wrong.
+
+#include <xtape/engine/check/compare.hpp>
+
+namespace xtape::check {
+
+/// A candidate that differs from the truth, and how near two gradients must be to count as the same.
+struct Suspect {
+    std::span<const double> candidate;
+    std::span<const double> truth;
+    const Shape& shape;
+    double tolerance;  ///< absolute
+    std::span<const NamedFactor> factors;
+    std::span<const Hypothesis> hypotheses;
+};
+
+/// The first diagnosis of the table that fits; empty when none does.
+std::string diagnose(const Suspect& suspect);
+
+/// Notes on what the rows have in common: vacuous ones, one factor in all of them.
+void add_notes(GradReport& report);
+
+}  // namespace xtape::check

@@ -1,0 +1,111 @@
+#pragma once
+// fuse: one lambda, one loop. The forward is the lambda on SIMD batches; the backward is the same lambda on dual
+// numbers (dual.hpp), which gives its derivatives by all operands at once.
+
+#include <xtape/engine/dual.hpp>
+#include <xtape/engine/elementwise.hpp>
+
+namespace xtape {
+namespace detail {
+
+/// X, once for each K.
+template <std::size_t K, class X> using Each = X;
+
+template <class T, class F, class Operands> struct Fused;
+
+template <class T, class F, std::size_t... K> struct Fused<T, F, std::index_sequence<K...>> {
+    using V = kernels::Batch<T>;
+    static_assert(sizeof...(K) + 2 <= kernels::most_operands, "fuse takes at most 6 tensors");
+    static constexpr std::string_view name = "fuse";
+
+    [[no_unique_address]] F f;
+
+    Shape shape(const Each<K, Shape>&... x) const {
+        Shape all;
+        ((all = broadcast(name, all, x)), ...);
+        return all;
+    }
+
+    void forward(Each<K, View<T>>... x, Out<T> y) const {
+        map_forward(
+            y, [this](const Each<K, V>&... v) { return value_of(f(seed<0>(v)...)); }, x...);
+    }
+
+    void vjp(Grad<K, T>... dx, Input<K, T>... x, Cotangent<T> dy) const {
+        if (dy.size() == 0 || (... || whole(dx, dy))) join(dy, {target(dx, dy)...}, x...);  // dx_k = dy ∂f/∂x_k
+        ((dx && !whole(dx, dy) ? reduce<K>(dx, dy, x...) : void()), ...);  // the same, summed over what was broadcast
+    }
+
+private:
+    struct Target {
+        T* data;  ///< null for what is not written here
+        bool accumulate;
+    };
+
+    static bool whole(const Destination<T>& dx, const View<T>& dy) { return dx && dx.shape.size() == dy.size(); }
+    static Target target(const Destination<T>& dx, const View<T>& dy) {
+        return {whole(dx, dy) ? dx.data : nullptr, dx.accumulate};
+    }
+
+    template <unsigned By> static Dual<V, By> seed(const V& v) {
+        Dual<V, By> x{v};
+        x.d.fill(V(1));
+        return x;
+    }
+    template <class Y> static V value_of(const Y& y) {
+        if constexpr (Dually<Y>)
+            return y.value;
+        else
+            return V(static_cast<T>(y));
+    }
+    template <unsigned I, class Y> static V partial_of(const Y& y) {
+        if constexpr (Dually<Y>)
+            return y.template partial<I>();
+        else
+            return V(0);
+    }
+
+    /// The gradients of all operands that were not broadcast, in one loop.
+    void join(const View<T>& dy, const std::array<Target, sizeof...(K)>& to, const Each<K, View<T>>&... x) const {
+        const bool along = (... && (x.shape == dy.shape));
+        const kernels::Plan plan =
+            along ? plan_along(dy.size(), sizeof...(K) + 1) : plan_over(dy.shape, dy.shape, x.shape...);
+        kernels::for_rows<T>(plan, [&](Index n, const kernels::PerOperand& at) {
+            join_run(n, dy.data + at[0], to, at[0], kernels::RunOrOne<T>(x.data + at[K + 1], plan.step[K + 1])...);
+        });
+    }
+    void join_run(Index n, const T* dy, const std::array<Target, sizeof...(K)>& to, Index offset,
+                  const Each<K, kernels::RunOrOne<T>>&... x) const {
+        kernels::for_batches<T>(n, [&](Index i, auto count) {
+            const V g = kernels::load(dy + i, count);
+            const auto y = f(seed<(1u << K)>(x.at(i, count))...);
+            const auto put = [&](const Target& target, const V& dx) {
+                if (target.data == nullptr) return;
+                T* at = target.data + offset + i;
+                kernels::store(at, target.accumulate ? V(dx + kernels::load(at, count)) : dx, count);
+            };
+            (put(to[K], V(g * partial_of<K>(y))), ...);
+        });
+    }
+
+    /// The gradient of an operand that was broadcast.
+    template <unsigned I> void reduce(const Destination<T>& dx, const View<T>& dy, const Each<K, View<T>>&... x) const {
+        const auto product = [this](const V& g, const Each<K, V>&... v) {
+            return V(g * partial_of<I>(f(seed<(K == I ? 1u << K : 0u)>(v)...)));
+        };
+        map_backward<T>(dx, dy.shape, product, dy, x...);
+    }
+};
+
+}  // namespace detail
+
+/// y = f(x, ...) element by element, for tensors that broadcast against each other, in one loop; one more loop gives
+/// all gradients. f is a generic lambda of arithmetic, exp, log, sqrt, tanh, sigmoid, abs, max, min, and pow with a
+/// fixed exponent: `fuse([](auto x, auto y) { return x * sigmoid(x) * y; }, gate, up)`. What it captures it must own.
+template <class F, Real T, std::derived_from<Tensor<T>>... Rest>
+Tensor<T> fuse(const F& f, const Tensor<T>& x, const Rest&... rest) {
+    using Op = detail::Fused<T, F, std::make_index_sequence<sizeof...(Rest) + 1>>;
+    return apply<T>(Op{f}, Where{}, x, static_cast<const Tensor<T>&>(rest)...);
+}
+
+}  // namespace xtape

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+
+namespace xtape::kernels {
+
+using Index = std::int64_t;
+
+/// Causal attention of `heads` heads of `width` columns. Rows of q are heads × width, those of k and v are key_heads ×
+/// width wide; query head i reads key head i · key_heads / heads. Sequence s is made of the rows offsets[s] up to
+/// offsets[s + 1]; where there is but one, offsets is null and the queries are the last rows of the keys.
+struct Attention {
+    Index queries, keys;
+    Index heads, key_heads, width;
+    double scale;
+    const std::int32_t* offsets;
+    Index sequences;
+};
+
+/// o_t = Σ_{s≤t} softmax_s(scale q_t·k_s) v_s for each head; lse has the log of the softmax's sum, `heads` a row.
+template <class T>
+void attention(const Attention& shape, const T* q, const T* k, const T* v, T* o, T* lse);
+
+/// Where a gradient goes: nowhere when data is null.
+template <class T>
+struct AttentionGradient {
+    T* data;
+    bool accumulate;
+};
+
+/// The gradients of q, k and v from that of o, `d_o`; the probabilities are computed again from lse.
+template <class T>
+void attention_backward(const Attention& shape, const T* q, const T* k, const T* v, const T* o, const T* lse,
+                        const T* d_o, AttentionGradient<T> dq, AttentionGradient<T> dk, AttentionGradient<T> dv);
+
+}  // namespace xtape::kernels

@@ -1,0 +1,126 @@
+#pragma once
+// Loops over arrays that broadcast against each other. A function is compiled into one loop along a row (`map_row`);
+// how the rows lie is worked out at run time: a Plan, made from extents, and `map`, which follows it.
+
+#include <xtape/engine/kernels/parallel.hpp>
+#include <xtape/engine/kernels/simd.hpp>
+
+#include <array>
+#include <span>
+#include <type_traits>
+
+namespace xtape::kernels {
+
+inline constexpr std::size_t most_operands = 8;
+
+/// A number for each operand of a loop; operand 0 is the one that is written.
+using PerOperand = std::array<Index, most_operands>;
+
+/// The steps of operands that all run.
+inline constexpr PerOperand every_step = {1, 1, 1, 1, 1, 1, 1, 1};
+
+/// How some operands run through one array: `rows` rows of `columns` elements. Along a row an operand advances by its
+/// `step` (0 or 1); from row to row its offset follows from the outer extents and strides.
+struct Plan {
+    std::size_t operands = 0;
+    Index columns = 1;
+    Index rows = 1;
+    PerOperand step{};
+    std::size_t outer_rank = 0;
+    std::array<Index, 6> extent{};       ///< of the outer axes, innermost first
+    std::array<PerOperand, 6> stride{};  ///< of each operand along them
+
+    double elements() const { return static_cast<double>(rows) * static_cast<double>(columns); }
+};
+
+/// The plan for operands of the given extents (aligned at their last axes, 1 or those of `over`) over an array.
+/// Neighbouring axes along which every operand runs on, or none does, become one.
+Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>> operands);
+
+/// The offsets of a plan's operands at one row after the other.
+class RowWalk {
+public:
+    RowWalk(const Plan& plan, Index row);
+
+    const PerOperand& offsets() const { return offsets_; }
+    void next();
+
+private:
+    const Plan& plan_;
+    std::array<Index, 6> at_{};
+    PerOperand offsets_{};
+};
+
+/// Elements that one thread takes at a time.
+inline constexpr Index tile_size = 1 << 14;
+
+template <class T> bool worth_threads_over(double elements, std::size_t operands) {
+    return worth_threads(0, elements * static_cast<double>(operands * sizeof(T)));
+}
+
+/// Calls body(n, offsets) for runs of n elements along the rows of a plan, on several threads where that pays.
+template <class T, class Body> void for_rows(const Plan& plan, const Body& body) {
+    const bool threaded = worth_threads_over<T>(plan.elements(), plan.operands);
+    if (plan.rows == 1) {
+        parallel_for(plan.columns, tile_size, threaded, [&](Index begin, Index end) {
+            PerOperand offsets{};
+            for (std::size_t k = 0; k < plan.operands; ++k) offsets[k] = begin * plan.step[k];
+            body(end - begin, offsets);
+        });
+        return;
+    }
+    parallel_for(plan.rows, std::max<Index>(1, tile_size / plan.columns), threaded, [&](Index begin, Index end) {
+        RowWalk walk(plan, begin);
+        for (Index row = begin; row < end; ++row, walk.next()) body(plan.columns, walk.offsets());
+    });
+}
+
+/// An operand along a row that is a run of elements.
+template <class T> struct Run {
+    const T* x;
+
+    template <class Count> Batch<T> at(Index i, Count count) const { return load(x + i, count); }
+};
+
+/// An operand along a row that is a run of elements, or (step 0) one element repeated.
+template <class T> class RunOrOne {
+public:
+    RunOrOne(const T* x, Index step) : x_(x), step_(step), one_(*x) {}
+
+    template <class Count> Batch<T> at(Index i, Count count) const { return step_ == 0 ? one_ : load(x_ + i, count); }
+
+private:
+    const T* x_;
+    Index step_;
+    Batch<T> one_;
+};
+
+/// y[i] (+)= f(x0[i], x1[i], ...) for n elements, on batches.
+template <class T, bool Accumulate, class F, class... X> void map_run(Index n, T* y, const F& f, const X&... x) {
+    for_batches<T>(n, [&](Index i, auto count) {
+        Batch<T> value = f(x.at(i, count)...);
+        if constexpr (Accumulate) value += load(y + i, count);
+        store(y + i, value, count);
+    });
+}
+
+/// The loop along a row, for any function: calls it, and gets the function, n, y, and the operands with their steps.
+template <class T> struct RowFunction {
+    const void* f = nullptr;
+    void (*call)(const void* f, Index n, T* y, const T* const* x, const Index* step) = nullptr;
+};
+
+template <class T, bool Accumulate, class F, std::size_t... K>
+RowFunction<T> row_function(const F& f, std::index_sequence<K...>) {
+    return {&f, [](const void* function, Index n, T* y, const T* const* x, const Index* step) {
+                if ((... && (step[K] == 1)))
+                    map_run<T, Accumulate>(n, y, *static_cast<const F*>(function), Run<T>{x[K]}...);
+                else
+                    map_run<T, Accumulate>(n, y, *static_cast<const F*>(function), RunOrOne<T>(x[K], step[K])...);
+            }};
+}
+
+/// Follows a plan whose operand 0 is y (which must not be broadcast), and the others are x.
+template <class T> void map(const Plan& plan, T* y, const T* const* x, RowFunction<T> row);
+
+}  // namespace xtape::kernels

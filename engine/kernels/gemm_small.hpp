@@ -1,0 +1,171 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include <xtape/engine/kernels/gemm.hpp>
+
+/// The register-blocked kernel under gemm: up to max_rows x 3 vectors of C stay in registers while k runs.
+namespace xtape::kernels::detail {
+
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64, max_rows = 8;
+#elif defined(__AVX__)
+inline constexpr int vector_bytes = 32, max_rows = 4;
+#elif defined(__aarch64__)
+inline constexpr int vector_bytes = 16, max_rows = 8;
+#else
+inline constexpr int vector_bytes = 16, max_rows = 4;
+#endif
+inline constexpr int max_vectors = 3;
+
+template <class T> inline constexpr int native_lanes = vector_bytes / static_cast<int>(sizeof(T));
+
+template <class T, int W> struct VectorOf { typedef T type __attribute__((vector_size(W * sizeof(T)))); };
+template <class T> struct VectorOf<T, 1> { using type = T; };
+template <class T, int W> using Vector = typename VectorOf<T, W>::type;
+
+template <class V, class T> inline V load(const T* p) {
+    V v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+template <class V, class T> inline void store(T* p, const V& v) { std::memcpy(p, &v, sizeof v); }
+
+/// A strip of C, at most max_vectors vectors wide: C(i, j) = start(i, j) + sum over p < k of A(i, p) B(p, j).
+/// A block of rows that begins at row i finds its part of A at a + i * a_block. There row follows row at a distance of
+/// a_stride; or, where the rows of a column are contiguous, column follows column (0: by the height of the block).
+template <class T> struct Strip {
+    Index m, k;
+    const T* a;
+    Index a_block, a_stride;
+    const T* b;
+    Index b_row;
+    const T* start;  // null: zeros
+    Index start_row;
+    T* c;
+    Index ldc;
+    Index last;  // where the last vector begins: it may overlap the one before it
+};
+
+/// f(0), ..., f(N - 1), inlined: arrays indexed by these constants stay in registers.
+template <int N, class F> [[gnu::always_inline]] inline void unroll(F&& f) {
+    [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) { (f(I), ...); }
+    (std::make_integer_sequence<int, N>{});
+}
+
+/// R rows of N vectors. Overlapped columns are computed twice, alike, and stored after all were read.
+template <class T, int W, int R, int N, bool Columns> inline void register_block(const Strip<T>& s, Index i) {
+    using V = Vector<T, W>;
+    const Index k = s.k, a_stride = Columns && s.a_stride == 0 ? R : s.a_stride, b_row = s.b_row, ldc = s.ldc;
+    const Index last = s.last, a_row = Columns ? 1 : a_stride;
+    const T* a = s.a + i * s.a_block;
+    const T* b = s.b;
+    T* c = s.c + i * ldc;
+    V sum[R * N];
+    const auto column = [last](int x) { return x % N == N - 1 ? last : Index{x % N} * W; };
+    const auto each = [&](auto&& f) __attribute__((always_inline)) { unroll<R * N>(f); };
+    if (s.start == nullptr) {
+        each([&](int x) __attribute__((always_inline)) { sum[x] = V{}; });
+    } else {
+        const T* start = s.start + i * s.start_row;
+        const Index row = s.start_row;
+        each([&](int x) __attribute__((always_inline)) { sum[x] = load<V>(start + x / N * row + column(x)); });
+    }
+#ifdef __clang__  // its unrolled loop spills
+#pragma clang loop unroll(disable)
+#endif
+    for (Index p = 0; p < k; ++p) {
+        V row[N];
+        unroll<N>([&](int j) __attribute__((always_inline)) { row[j] = load<V>(b + column(j)); });
+        each([&](int x) __attribute__((always_inline)) { sum[x] += a[x / N * a_row] * row[x % N]; });
+        a += Columns ? a_stride : 1;
+        b += b_row;
+    }
+    each([&](int x) __attribute__((always_inline)) { store(c + x / N * ldc + column(x), sum[x]); });
+}
+
+/// How many of `left` rows or vectors the next block takes: all that fit, but the last two blocks share evenly.
+inline Index share(Index left, Index most) { return left <= most ? left : left < 2 * most ? (left + 1) / 2 : most; }
+
+template <class T, int W, int N, bool Columns> void strip_rows(const Strip<T>& s) {
+    for (Index i = 0; i < s.m;) {
+        const Index rows = share(s.m - i, max_rows);
+        [&]<int... R>(std::integer_sequence<int, R...>) __attribute__((always_inline)) {
+            (void)((rows == max_rows - R && (register_block<T, W, max_rows - R, N, Columns>(s, i), true)) || ...);
+        }
+        (std::make_integer_sequence<int, max_rows>{});
+        i += rows;
+    }
+}
+
+/// All rows of a strip of so many vectors of W lanes. Narrower vectors than the native come in pairs, scalars alone.
+template <class T, int W, bool Columns> inline void strip(const Strip<T>& s, Index vectors) {
+    if constexpr (W == native_lanes<T>) {
+        if (vectors == 3) return strip_rows<T, W, 3, Columns>(s);
+        if (vectors == 1) return strip_rows<T, W, 1, Columns>(s);
+    }
+    strip_rows<T, W, W == 1 ? 1 : 2, Columns>(s);
+}
+
+/// Calls f(column, width, vectors) for each strip of n >= W columns; strips are of nearly equal width.
+template <int W, class F> inline void for_strips(Index n, F&& f) {
+    constexpr Index most = W == 1 ? 1 : max_vectors;
+    Index vectors = (n + W - 1) / W;
+    for (Index j = 0; j < n;) {
+        const Index v = share(vectors, most), width = std::min(v * W, n - j);
+        f(j, width, v);
+        vectors -= v;
+        j += width;
+    }
+}
+
+template <class V, int... I> inline auto join(V a, V b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, I...);
+}
+
+/// Lane group q (16 bytes) of the result is row q * group of what stands at p.
+template <class T, int W, int Group> inline Vector<T, W> load_groups(const T* p, Index ld) {
+    if constexpr (W == Group) {
+        return load<Vector<T, W>>(p);
+    } else {
+        const auto low = load_groups<T, W / 2, Group>(p, ld), high = load_groups<T, W / 2, Group>(p + W / 2 * ld, ld);
+        return join(low, high, std::make_integer_sequence<int, W>{});
+    }
+}
+
+/// Element pairs of a and b by turns, within each lane group; Half 0 takes the lower elements of a group, 1 the upper.
+template <int Half, int W, int Group, class V, int... I>
+inline V interleave(V a, V b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (I / Group * Group + Half * Group / 2 + I % Group / 2 + I % 2 * W)...);
+}
+
+/// panel(p, j) = b(j, p) for W rows j of b and p < k: b is stored n x k.
+template <class T, int W> inline void transpose_rows(const T* b, Index ldb, Index k, T* panel, Index panel_row) {
+    constexpr int group = 16 / static_cast<int>(sizeof(T));
+    Index p = 0;
+    if constexpr (W >= group) {
+        using V = Vector<T, W>;
+        constexpr auto lanes = std::make_integer_sequence<int, W>{};
+        for (; p + group <= k; p += group) {
+            V x[group];
+            for (int r = 0; r < group; ++r) x[r] = load_groups<T, W, group>(b + r * ldb + p, ldb);
+            for (int stage = 1; stage < group; stage *= 2) {
+                V y[group];
+                for (int r = 0; r < group / 2; ++r) {
+                    y[2 * r] = interleave<0, W, group>(x[r], x[r + group / 2], lanes);
+                    y[2 * r + 1] = interleave<1, W, group>(x[r], x[r + group / 2], lanes);
+                }
+                std::copy_n(y, group, x);
+            }
+            for (int r = 0; r < group; ++r) store(panel + (p + r) * panel_row, x[r]);
+        }
+    }
+    for (; p < k; ++p)
+        for (int j = 0; j < W; ++j) panel[p * panel_row + j] = b[j * ldb + p];
+}
+
+}  // namespace xtape::kernels::detail

@@ -1,0 +1,87 @@
+#include <xtape/engine/kernels/norm.hpp>
+#include <xtape/engine/kernels/rows.hpp>
+
+#include <cmath>
+
+namespace xtape::kernels {
+namespace {
+
+/// y (+)= Σ over rows of term(row, i, count), for tiles of columns; rows in order.
+template <class T, class Term>
+void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
+    constexpr Index tile = 4 * width<T>;
+    const double bytes = sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
+    parallel_for(columns, tile, worth_threads(0, bytes), [&](Index begin, Index end) {
+        for_batches<T>(end - begin, [&](Index j, auto count) {
+            const Index i = begin + j;
+            Batch<T> total = accumulate ? load(y + i, count) : Batch<T>(T(0));
+            for (Index row = 0; row < rows; ++row) total += term(row, i, count);
+            store(y + i, total, count);
+        });
+    });
+}
+
+}  // namespace
+
+template <class T>
+void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* y, T* rstd) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const T* from = x + row * columns;
+        T* to = y + row * columns;
+        const double squares = sum_along<T>(columns, [from](Index i, auto count) {
+            const Batch<T> v = load_or(from + i, count, T(0));
+            return v * v;
+        });
+        rstd[row] = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(columns) + eps));
+        const Batch<T> r(rstd[row]);
+        for_batches<T>(columns, [&](Index i, auto count) {
+            const Batch<T> normed = load(from + i, count) * r;
+            store(to + i, w == nullptr ? normed : normed * load(w + i, count), count);
+        });
+    });
+}
+
+template <class T>
+void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const T* rstd, const T* dy, T* dx,
+                       bool accumulate) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const T* in = x + row * columns;
+        const T* g = dy + row * columns;
+        const auto weighted = [g, w](Index i, auto count) {
+            const Batch<T> value = load_or(g + i, count, T(0));
+            return w == nullptr ? value : value * load(w + i, count);
+        };
+        const double products = sum_along<T>(
+            columns, [&](Index i, auto count) { return weighted(i, count) * load_or(in + i, count, T(0)); });
+        const double r = static_cast<double>(rstd[row]);
+        const Batch<T> scale(rstd[row]), mean(static_cast<T>(r * r * r * products / static_cast<double>(columns)));
+        for_batches<T>(columns, [&](Index i, auto count) {
+            const Batch<T> value = scale * weighted(i, count) - mean * load(in + i, count);
+            put(dx + row * columns + i, value, count, accumulate);
+        });
+    });
+}
+
+template <class T>
+void rms_norm_backward_weight(Index rows, Index columns, const T* x, const T* rstd, const T* dy, T* dw, bool accumulate) {
+    sum_rows(rows, columns, dw, accumulate, [=](Index row, Index i, auto count) {
+        return load(dy + row * columns + i, count) * load(x + row * columns + i, count) * rstd[row];
+    });
+}
+
+template <class T>
+void add_rows(Index rows, Index columns, const T* x, T* y, bool accumulate) {
+    sum_rows(rows, columns, y, accumulate,
+             [=](Index row, Index i, auto count) { return load(x + row * columns + i, count); });
+}
+
+template void rms_norm(Index, Index, double, const float*, const float*, float*, float*);
+template void rms_norm(Index, Index, double, const double*, const double*, double*, double*);
+template void rms_norm_backward(Index, Index, const float*, const float*, const float*, const float*, float*, bool);
+template void rms_norm_backward(Index, Index, const double*, const double*, const double*, const double*, double*, bool);
+template void rms_norm_backward_weight(Index, Index, const float*, const float*, const float*, float*, bool);
+template void rms_norm_backward_weight(Index, Index, const double*, const double*, const double*, double*, bool);
+template void add_rows(Index, Index, const float*, float*, bool);
+template void add_rows(Index, Index, const double*, double*, bool);
+
+}  // namespace xtape::kernels

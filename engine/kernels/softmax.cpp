@@ -1,0 +1,86 @@
+#include <xtape/engine/kernels/parallel.hpp>
+#include <xtape/engine/kernels/softmax.hpp>
+#include <xtape/engine/kernels/softmax_row.hpp>
+
+namespace xtape::kernels {
+
+template <class T>
+void softmax(Index rows, Index columns, const T* x, T* y) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const T* from = x + row * columns;
+        T* to = y + row * columns;
+        const auto keep = [to](Index i, auto count, const Batch<T>& e) { store(to + i, e, count); };
+        const double total = sum_exponentials(columns, from, softmax_shift(columns, from), keep);
+        const Batch<T> inverse(total == 0 ? T(0) : static_cast<T>(1 / total));
+        for_batches<T>(columns, [&](Index i, auto count) { store(to + i, load(to + i, count) * inverse, count); });
+    });
+}
+
+template <class T>
+void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const T* p = y + row * columns;
+        const T* g = dy + row * columns;
+        const Batch<T> mean(static_cast<T>(sum_along<T>(
+            columns, [=](Index i, auto count) { return load_or(p + i, count, T(0)) * load_or(g + i, count, T(0)); })));
+        for_batches<T>(columns, [&](Index i, auto count) {
+            put(dx + row * columns + i, load(p + i, count) * (load(g + i, count) - mean), count, accumulate);
+        });
+    });
+}
+
+template <class T>
+void logsumexp(Index rows, Index columns, const T* x, T* lse) {
+    each_row<T>(rows, columns, [=](Index row) { lse[row] = static_cast<T>(logsumexp_row(columns, x + row * columns)); });
+}
+
+template <class T>
+void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, const T* d, T* dx, bool accumulate) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const bool empty = lse[row] == -std::numeric_limits<T>::infinity();
+        const Batch<T> subtract(empty ? T(0) : lse[row]), factor(d[row]);
+        for_batches<T>(columns, [&](Index i, auto count) {
+            const Batch<T> e = exp(load(x + row * columns + i, count) - subtract);
+            put(dx + row * columns + i, e * factor, count, accumulate);
+        });
+    });
+}
+
+template <class T>
+void log_softmax(Index rows, Index columns, const T* x, T* y) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const T lse = static_cast<T>(logsumexp_row(columns, x + row * columns));
+        const Batch<T> subtract(lse == -std::numeric_limits<T>::infinity() ? T(0) : lse);
+        for_batches<T>(columns, [&](Index i, auto count) {
+            store(y + row * columns + i, load(x + row * columns + i, count) - subtract, count);
+        });
+    });
+}
+
+template <class T>
+void log_softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
+    each_row<T>(rows, columns, [=](Index row) {
+        const T* g = dy + row * columns;
+        const Batch<T> total(
+            static_cast<T>(sum_along<T>(columns, [g](Index i, auto count) { return load_or(g + i, count, T(0)); })));
+        for_batches<T>(columns, [&](Index i, auto count) {
+            const Batch<T> value = load(g + i, count) - exp(load(y + row * columns + i, count)) * total;
+            put(dx + row * columns + i, value, count, accumulate);
+        });
+    });
+}
+
+template void softmax(Index, Index, const float*, float*);
+template void softmax(Index, Index, const double*, double*);
+template void softmax_backward(Index, Index, const float*, const float*, float*, bool);
+template void softmax_backward(Index, Index, const double*, const double*, double*, bool);
+template void logsumexp(Index, Index, const float*, float*);
+template void logsumexp(Index, Index, const double*, double*);
+template void logsumexp_backward(Index, Index, const float*, const float*, const float*, float*, bool);
+template void logsumexp_backward(Index, Index, const double*, const double*, const double*, double*, bool);
+template void log_softmax(Index, Index, const float*, float*);
+template void log_softmax(Index, Index, const double*, double*);
+template void log_softmax_backward(Index, Index, const float*, const float*, float*, bool);
+template void log_softmax_backward(Index, Index, const double*, const double*, double*, bool);
+
+}  // namespace xtape::kernels
