@@ -1,0 +1,68 @@
+#pragma once
+// The loops of the optimizers: one pass over values w, gradients g and state, in place. Elements do not depend on each
+// other, so that the bits do not depend on the split among threads.
+
+#include <xtape/engine/kernels/parallel.hpp>
+#include <xtape/engine/kernels/simd.hpp>
+
+namespace xtape::kernels {
+
+/// The factors of one step of Adam, the bias corrections c₁ = 1 − β₁ⁿ and c₂ = 1 − β₂ⁿ folded in:
+/// lr m̂ / (√v̂ + eps) = rate m / (√v + eps √c₂), rate = lr √c₂ / c₁.
+template <class T> struct AdamFactors {
+    T beta1, one_minus_beta1;
+    T beta2, one_minus_beta2;
+    T rate;
+    T eps;     ///< eps √c₂
+    T l2;      ///< g + l2 w is the gradient
+    T shrink;  ///< 1 − lr weight_decay, of the value before the step
+};
+
+template <class T> void adam(Index n, T* w, const T* g, T* m, T* v, const AdamFactors<T>& f) {
+    using B = Batch<T>;
+    const B beta1(f.beta1), fresh1(f.one_minus_beta1), beta2(f.beta2), fresh2(f.one_minus_beta2);
+    const B rate(f.rate), eps(f.eps), l2(f.l2), shrink(f.shrink);
+    for_batches<T>(n, [&](Index i, auto count) {
+        const B value = load(w + i, count);
+        const B grad = load(g + i, count) + l2 * value;
+        const B first = beta1 * load(m + i, count) + fresh1 * grad;
+        const B second = beta2 * load(v + i, count) + fresh2 * grad * grad;
+        store(m + i, first, count);
+        store(v + i, second, count);
+        store(w + i, shrink * value - rate * first / (sqrt(second) + eps), count);
+    });
+}
+
+/// w −= lr u for g + l2 w: u = b = momentum b + g, or u = g + momentum b with nesterov; u = g where b is null.
+template <class T> void sgd(Index n, T* w, const T* g, T* b, T lr, T momentum, T l2, bool nesterov) {
+    using B = Batch<T>;
+    const B rate(lr), inertia(momentum), decay(l2);
+    for_batches<T>(n, [&](Index i, auto count) {
+        const B value = load(w + i, count);
+        B step = load(g + i, count) + decay * value;
+        if (b != nullptr) {
+            const B speed = inertia * load(b + i, count) + step;
+            store(b + i, speed, count);
+            step = nesterov ? step + inertia * speed : speed;
+        }
+        store(w + i, value - rate * step, count);
+    });
+}
+
+/// Σ x² in double, in an order that follows from n alone.
+template <class T> double sum_of_squares(Index n, const T* x) {
+    constexpr Index lanes = 16;
+    double sums[lanes] = {};
+    Index i = 0;
+    for (; i + lanes <= n; i += lanes)
+        for (Index lane = 0; lane < lanes; ++lane) {
+            const double value = static_cast<double>(x[i + lane]);
+            sums[lane] += value * value;
+        }
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    for (; i < n; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    return total;
+}
+
+}  // namespace xtape::kernels
