@@ -1,0 +1,342 @@
+#include "microgpt.hpp"
+
+#include "kernels.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <stdexcept>
+#include <utility>
+
+/// Weights<T> and Activations<T> hold a model's values and, a second time, its gradients under the same names.
+/// Microgpt<T> owns both pairs; read `forward` and `layer_forward`, then the backward passes from the last line up.
+
+namespace xtape::reference {
+namespace {
+
+template <class T> struct LayerWeights { Matrix<T> wq, wk, wv, wo, w1, w2; };
+
+template <class T> struct Weights {
+    Matrix<T> wte, wpe;
+    std::vector<LayerWeights<T>> layers;
+    Matrix<T> wout;
+
+    explicit Weights(const MicrogptConfig& c)
+        : wte(c.vocab, c.dim), wpe(c.block, c.dim), layers(static_cast<std::size_t>(c.layers)), wout(c.dim, c.vocab) {
+        for (LayerWeights<T>& w : layers) {
+            w.wq = w.wk = w.wv = w.wo = Matrix<T>(c.dim, c.dim);
+            w.w1 = Matrix<T>(c.dim, c.ffn);
+            w.w2 = Matrix<T>(c.ffn, c.dim);
+        }
+    }
+
+    /// Calls `visit(layer, name, matrix)` in the specified order; the embeddings are layer −1, wout follows the last.
+    void each(auto&& visit) {
+        visit(-1, "wte", wte);
+        visit(-1, "wpe", wpe);
+        int layer = 0;
+        for (LayerWeights<T>& w : layers) {
+            visit(layer, "wq", w.wq);
+            visit(layer, "wk", w.wk);
+            visit(layer, "wv", w.wv);
+            visit(layer, "wo", w.wo);
+            visit(layer, "w1", w.w1);
+            visit(layer, "w2", w.w2);
+            ++layer;
+        }
+        visit(layer, "wout", wout);
+    }
+};
+
+template <class T> struct LayerActivations {
+    Matrix<T> x;              // input of the layer
+    Matrix<T> n;              // n = norm₁(x)
+    Matrix<T> q, k, v, p, a;  // a = attention(q, k, v), p its probabilities
+    Matrix<T> o, mid;         // o = a Wo, mid = x + o
+    Matrix<T> m, h, f, u;     // m = norm₂(mid), h = m W1, f = act(h), u = f W2; the layer's output is mid + u
+};
+
+template <class T> struct Activations {
+    Matrix<T> token, position, e;  // e = wte[token] + wpe[position]
+    std::vector<LayerActivations<T>> layers;
+    Matrix<T> x;  // output of the last layer
+    Matrix<T> logits;
+
+    Activations(const MicrogptConfig& c, int rows, int longest) : layers(static_cast<std::size_t>(c.layers)) {
+        token = position = e = x = Matrix<T>(rows, c.dim);
+        for (LayerActivations<T>& z : layers) {
+            z.x = z.n = z.q = z.k = z.v = z.a = z.o = z.mid = z.m = z.u = Matrix<T>(rows, c.dim);
+            z.p = Matrix<T>(rows * c.heads, longest);
+            z.h = z.f = Matrix<T>(rows, c.ffn);
+        }
+        logits = Matrix<T>(rows, c.vocab);
+    }
+
+    Matrix<T>& output(std::size_t layer) { return layer + 1 < layers.size() ? layers[layer + 1].x : x; }
+};
+
+std::string full_name(const MicrogptConfig& config, int layer, std::string_view name) {
+    const bool in_layer = layer >= 0 && layer < config.layers;
+    return (in_layer ? "layers." + std::to_string(layer) + "." : "") + std::string(name);
+}
+
+template <class T> Arrays<T> to_arrays(const MicrogptConfig& config, Weights<T>& weights) {
+    Arrays<T> arrays;
+    weights.each([&](int layer, std::string_view name, const Matrix<T>& w) {
+        arrays.push_back({full_name(config, layer, name), {w.rows, w.columns}, w.values});
+    });
+    return arrays;
+}
+
+template <class T> Weights<T> from_arrays(const MicrogptConfig& config, const Arrays<T>& arrays) {
+    Weights<T> weights(config);
+    auto given = arrays.begin();
+    weights.each([&](int layer, std::string_view name, Matrix<T>& w) {
+        const std::string wanted = full_name(config, layer, name);
+        if (given == arrays.end() || given->name != wanted || given->shape != std::vector{w.rows, w.columns} ||
+            given->values.size() != w.values.size())
+            throw std::invalid_argument("microgpt: parameter " + std::to_string(given - arrays.begin()) +
+                                        " does not fit the settings, which want " + wanted + " [" +
+                                        std::to_string(w.rows) + ", " + std::to_string(w.columns) + "] there");
+        w.values = (given++)->values;
+    });
+    if (given != arrays.end()) throw std::invalid_argument("microgpt: " + given->name + " is one parameter too many");
+    return weights;
+}
+
+void require(bool good, const std::string& otherwise) {
+    if (!good) throw std::invalid_argument("microgpt: " + otherwise);
+}
+
+void check(const MicrogptConfig& c) {
+    require(std::min({c.vocab, c.dim, c.heads, c.ffn, c.block, c.layers}) > 0, "every size must be 1 or more");
+    require(c.dim % c.heads == 0, "dim must be a multiple of heads: dim is " + std::to_string(c.dim) + ", heads is " +
+                                      std::to_string(c.heads));
+}
+
+void check(const MicrogptConfig& c, const Batch& batch) {
+    const auto& [inputs, targets, offsets] = batch;
+    const int rows = static_cast<int>(inputs.size());
+    require(rows > 0, "a batch needs one position or more");
+    require(inputs.size() == targets.size(),
+            std::to_string(rows) + " inputs but " + std::to_string(targets.size()) + " targets");
+    for (const auto* tokens : {&inputs, &targets})
+        for (const int id : *tokens)
+            require(id >= 0 && id < c.vocab,
+                    "token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(c.vocab));
+    require(!offsets.empty() && offsets.front() == 0 && offsets.back() == rows && std::ranges::is_sorted(offsets),
+            "offsets must rise from 0 to the number of inputs, " + std::to_string(rows));
+    for (std::size_t i = 1; i < offsets.size(); ++i)
+        require(offsets[i] - offsets[i - 1] <= c.block,
+                "sequence " + std::to_string(i - 1) + " is longer than the block of " + std::to_string(c.block));
+}
+
+std::vector<int> positions_of(const Batch& batch) {
+    std::vector<int> positions;
+    for (std::size_t i = 1; i < batch.offsets.size(); ++i)
+        for (int t = batch.offsets[i - 1]; t < batch.offsets[i]; ++t) positions.push_back(t - batch.offsets[i - 1]);
+    return positions;
+}
+
+/// `none`, then one for each row of `faults` in the same order.
+enum class Fault {
+    none,
+    no_norm,
+    past_kv,
+    past_activations,
+    overwritten,
+    mean_factor,
+    transposed_weight,
+    double_count,
+};
+
+constexpr std::array faults{
+    FaultInfo{"microgpt-no-norm", "the norms of the forward pass are left out of the backward pass"},
+    FaultInfo{"microgpt-past-kv", "a query's gradient reaches the key and value of its own position only"},
+    FaultInfo{"microgpt-past-activations", "past keys and values feed their weights but send nothing to their inputs"},
+    FaultInfo{"overwritten", "the gradient of the normed input is overwritten, not added to, by q, k and v in turn"},
+    FaultInfo{"mean-factor", "the loss is the mean over S-1 targets, its gradient is divided by S"},
+    FaultInfo{"transposed-weight", "the gradient of layers.0.wo is transposed"},
+    FaultInfo{"double-count", "the gradient of the last layer's FFN residual is added twice"},
+};
+
+Fault to_fault(std::string_view id) { return Fault(fault_number("microgpt", id, faults)); }
+
+template <class T> struct Microgpt {
+    const MicrogptConfig& config;
+    const Batch& batch;
+    const Fault fault;
+    const std::vector<int> positions = positions_of(batch);
+    Weights<T> weights, dweights{config};
+    Activations<T> values{config, static_cast<int>(positions.size()), 1 + std::ranges::max(positions)};
+    Activations<T> dvalues = values;
+
+    void norm_forward(bool present, Matrix<T>& y, const Matrix<T>& x) const {
+        present ? rms_norm_forward(y, x) : copy_forward(y, x);
+    }
+
+    void norm_backward(bool present, Matrix<T>& dx, const Matrix<T>& dy, const Matrix<T>& x) const {
+        if (fault == Fault::no_norm) present = false;
+        present ? rms_norm_backward(dx, dy, x) : copy_backward(dx, dy);
+    }
+
+    void act_forward(Matrix<T>& y, const Matrix<T>& x) const {
+        config.act == Act::relu ? relu_forward(y, x) : relu_squared_forward(y, x);
+    }
+
+    void act_backward(Matrix<T>& dx, const Matrix<T>& dy, const Matrix<T>& x) const {
+        config.act == Act::relu ? relu_backward(dx, dy, x) : relu_squared_backward(dx, dy, x);
+    }
+
+    T forward() {
+        Activations<T>& z = values;
+        embedding_forward(z.token, weights.wte, batch.inputs.data());
+        embedding_forward(z.position, weights.wpe, positions.data());
+        add_forward(z.e, z.token, z.position);
+        norm_forward(config.norm == Norm::full, z.layers.front().x, z.e);
+        for (std::size_t l = 0; l < z.layers.size(); ++l) layer_forward(z.output(l), z.layers[l], weights.layers[l]);
+        linear_forward(z.logits, z.x, weights.wout);
+        return cross_entropy_forward(z.logits, batch.targets.data());
+    }
+
+    void layer_forward(Matrix<T>& output, LayerActivations<T>& z, const LayerWeights<T>& w) const {
+        norm_forward(config.norm != Norm::none, z.n, z.x);
+        linear_forward(z.q, z.n, w.wq);
+        linear_forward(z.k, z.n, w.wk);
+        linear_forward(z.v, z.n, w.wv);
+        attention_forward(z.a, z.p, z.q, z.k, z.v, config.heads, positions.data());
+        linear_forward(z.o, z.a, w.wo);
+        add_forward(z.mid, z.x, z.o);
+        norm_forward(config.norm == Norm::full, z.m, z.mid);
+        linear_forward(z.h, z.m, w.w1);
+        act_forward(z.f, z.h);
+        linear_forward(z.u, z.f, w.w2);
+        add_forward(output, z.mid, z.u);
+    }
+
+    void backward() {
+        const Activations<T>& z = values;
+        Activations<T>& d = dvalues;
+        const T rows = T(z.logits.rows);  // S − 1 for the S tokens of one sequence
+        const T dloss = fault == Fault::mean_factor ? rows / (rows + 1) : T(1);
+        cross_entropy_backward(d.logits, dloss, z.logits, batch.targets.data());  // loss = mean(−log softmax(logits))
+        linear_backward(d.x, dweights.wout, d.logits, z.x, weights.wout);         // logits = x Wout
+        for (std::size_t l = z.layers.size(); l-- > 0;) layer_backward(l);        // x = layer(x)
+        norm_backward(config.norm == Norm::full, d.e, d.layers.front().x, z.e);   // x = norm₀(e)
+        add_backward(d.token, d.position, d.e);                                   // e = token + position
+        embedding_backward(dweights.wpe, d.position, positions.data());           // position = wpe[positions]
+        embedding_backward(dweights.wte, d.token, batch.inputs.data());           // token = wte[inputs]
+        if (fault == Fault::transposed_weight) transpose(dweights.layers.front().wo);
+    }
+
+    void layer_backward(std::size_t l) {
+        const LayerActivations<T>& z = values.layers[l];
+        const LayerWeights<T>& w = weights.layers[l];
+        LayerActivations<T>& d = dvalues.layers[l];
+        LayerWeights<T>& dw = dweights.layers[l];
+        const Matrix<T>& doutput = dvalues.output(l);
+        const bool last = l + 1 == values.layers.size();
+        add_backward(d.mid, d.u, doutput);  // output = mid + u
+        if (fault == Fault::double_count && last) copy_backward(d.mid, doutput);
+        linear_backward(d.f, dw.w2, d.u, z.f, w.w2);                  // u = f W2
+        act_backward(d.h, d.f, z.h);                                  // f = act(h)
+        linear_backward(d.m, dw.w1, d.h, z.m, w.w1);                  // h = m W1
+        norm_backward(config.norm == Norm::full, d.mid, d.m, z.mid);  // m = norm₂(mid)
+        add_backward(d.x, d.o, d.mid);                                // mid = x + o
+        linear_backward(d.a, dw.wo, d.o, z.a, w.wo);                  // o = a Wo
+        attention_backward(d.q, d.k, d.v, d.a, z.p, z.q, z.k, z.v, config.heads, positions.data(),
+                           fault == Fault::past_kv ? Reach::own : Reach::all);  // a = attention(q, k, v)
+        linear_backward_weight(dw.wq, d.q, z.n);                                // q = n Wq
+        linear_backward_weight(dw.wk, d.k, z.n);                                // k = n Wk
+        linear_backward_weight(dw.wv, d.v, z.n);                                // v = n Wv
+        if (fault == Fault::past_activations) keep_own_positions(d, z);
+        linear_backward_input(d.n, d.q, w.wq);  // q = n Wq
+        if (fault == Fault::overwritten) set_zero(d.n);
+        linear_backward_input(d.n, d.k, w.wk);  // k = n Wk
+        if (fault == Fault::overwritten) set_zero(d.n);
+        linear_backward_input(d.n, d.v, w.wv);                    // v = n Wv
+        norm_backward(config.norm != Norm::none, d.x, d.n, z.x);  // n = norm₁(x)
+    }
+
+    /// Leaves in d.k and d.v only what each position's own query sends.
+    void keep_own_positions(LayerActivations<T>& d, const LayerActivations<T>& z) const {
+        Matrix<T> dq = d.q;
+        set_zero(d.k);
+        set_zero(d.v);
+        attention_backward(dq, d.k, d.v, d.a, z.p, z.q, z.k, z.v, config.heads, positions.data(), Reach::own);
+    }
+
+    static void transpose(Matrix<T>& w) {
+        for (int i = 0; i < w.rows; ++i)
+            for (int j = 0; j < i; ++j) std::swap(w[i][j], w[j][i]);
+    }
+};
+
+/// Derived from the order of the backward pass: what it writes before the fault keeps its bits, what hangs below is
+/// wrong. So each fault of a residual or of an input's gradient reaches, beyond the sets found by experiment on one
+/// layer, every weight of the layers before the last ("wte wpe only" of past_activations holds for one layer), and for
+/// overwritten and double_count, as norms have no weights here, no weight of a norm.
+bool is_wrong(Fault fault, const MicrogptConfig& config, int layer, std::string_view name) {
+    const int last = config.layers - 1;
+    const bool earlier = layer < last;  // wte and wpe, at layer −1, and the layers before the last
+    const bool key_or_value = layer == last && (name == "wk" || name == "wv");
+    const bool attention = key_or_value || (layer == last && (name == "wq" || name == "wo"));
+    switch (fault) {
+        case Fault::none:
+            return false;
+        case Fault::no_norm:
+            return config.norm != Norm::none && (earlier || (config.norm == Norm::full && attention));
+        case Fault::past_kv:
+            return earlier || key_or_value;
+        case Fault::past_activations:
+            return earlier;
+        case Fault::overwritten:
+            return earlier;
+        case Fault::mean_factor:
+            return true;
+        case Fault::transposed_weight:
+            return layer == 0 && name == "wo";
+        case Fault::double_count:
+            return earlier || attention;
+    }
+    return false;
+}
+
+}  // namespace
+
+template <class T> Arrays<T> microgpt_parameters(const MicrogptConfig& config) {
+    check(config);
+    Weights<T> zeros(config);
+    return to_arrays(config, zeros);
+}
+
+template <class T>
+Run<T> microgpt_run(const MicrogptConfig& config, const Arrays<T>& parameters, const Batch& batch,
+                    std::string_view fault) {
+    check(config);
+    check(config, batch);
+    Microgpt<T> model{
+        .config = config, .batch = batch, .fault = to_fault(fault), .weights = from_arrays(config, parameters)};
+    const T loss = model.forward();
+    model.backward();
+    return {loss, model.values.logits.values, to_arrays(config, model.dweights)};
+}
+
+std::span<const FaultInfo> microgpt_faults() { return faults; }
+
+std::vector<std::string> microgpt_wrong_gradients(const MicrogptConfig& config, std::string_view fault) {
+    check(config);
+    const Fault committed = to_fault(fault);
+    std::vector<std::string> names;
+    Weights<float>(config).each([&](int layer, std::string_view name, const Matrix<float>&) {
+        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config, layer, name));
+    });
+    return names;
+}
+
+template Arrays<float> microgpt_parameters(const MicrogptConfig&);
+template Arrays<double> microgpt_parameters(const MicrogptConfig&);
+template Run<float> microgpt_run(const MicrogptConfig&, const Arrays<float>&, const Batch&, std::string_view);
+template Run<double> microgpt_run(const MicrogptConfig&, const Arrays<double>&, const Batch&, std::string_view);
+
+}  // namespace xtape::reference
