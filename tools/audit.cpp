@@ -1,0 +1,196 @@
+#include <xtape/tools/audit.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+constexpr std::uint64_t draws = 4;  // of the f32 noise floor
+
+/// The judgement of one case.
+struct Verdicts {
+    std::string settings;
+    GradReport f64;          ///< the reference against the tape
+    GradReport f32;          ///< the same in f32, by the noise floor
+    GradReport differences;  ///< the tape against finite differences
+
+    bool agree() const { return f64.passed() && f32.passed() && differences.passed(); }
+};
+
+double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
+    double error = 0, size = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) {
+        error = std::max(error, std::abs(a[i] - b[i]));
+        size = std::max(size, std::abs(b[i]));
+    }
+    return size > 0 ? error / size : 0;
+}
+
+Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
+    return {"logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
+}
+
+Verdicts judge_case(const AuditCase& item, const std::string& fault) {
+    const std::unique_ptr<AuditSubject> subject = item.make(0);
+    const std::vector<NamedParameter> parameters = subject->parameters();
+    const Evaluation truth = subject->tape64();
+
+    // The floor: how far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one judged.
+    std::vector<double> noise(parameters.size());
+    double output_noise = 0;
+    const auto raise = [&](const Evaluation& f32, const Evaluation& f64) {
+        output_noise = std::max(output_noise, relative_error(f32.output, f64.output));
+        for (std::size_t i = 0; i < noise.size(); ++i)
+            noise[i] = std::max(noise[i], relative_error(f32.gradients[i], f64.gradients[i]));
+    };
+    raise(subject->tape32(), truth);
+    for (std::uint64_t draw = 1; draw < draws; ++draw) {
+        const std::unique_ptr<AuditSubject> other = item.make(draw);
+        const Evaluation other_truth = other->tape64();
+        raise(other->tape32(), other_truth);
+        raise(other->reference32(""), other_truth);
+    }
+
+    const auto evidence = [&](const Evaluation& candidate, bool f32) {
+        std::vector<Evidence> all;
+        for (std::size_t i = 0; i < parameters.size(); ++i) {
+            all.push_back({parameters[i].name, parameters[i].parameter->shape(), truth.gradients[i],
+                           candidate.gradients[i], f32 ? noise[i] : 0, {}});
+        }
+        return all;
+    };
+    JudgeOptions options{.check = "audit", .precision = "f64", .factors = item.factors};
+    Verdicts verdicts{item.settings, {}, {}, {}};
+    const Evaluation reference64 = subject->reference64(fault);
+    verdicts.f64 = judge(evidence(reference64, false), options);
+    verdicts.f64.forward = judge_forward(output_evidence(truth, reference64, 0), options);
+    options.precision = "f32";
+    const Evaluation reference32 = subject->reference32(fault);
+    verdicts.f32 = judge(evidence(reference32, true), options);
+    verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
+    // Short steps: a kink of the second derivative (relu²) costs an error of their square.
+    verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = 1.0 / 4096});
+    return verdicts;
+}
+
+/// The row that a reader should see for a parameter: the first instrument that objects, else the f32 comparison.
+const GradRow& telling_row(const Verdicts& verdicts, std::size_t i) {
+    const auto objects = [](const GradRow& row) {
+        return row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
+    };
+    for (const GradReport* report : {&verdicts.f64, &verdicts.differences}) {
+        if (objects(report->rows[i])) return report->rows[i];
+    }
+    return verdicts.f32.rows[i];
+}
+
+/// How bad a row is, to find the worst case of a parameter.
+std::pair<int, double> badness(const GradRow& row) {
+    const bool wrong = row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
+    return {wrong ? 2 : row.verdict == Verdict::agree ? 1 : 0, row.noise_ratio};
+}
+
+Json to_json(const GradRow& row) {
+    return Json{{"name", row.name},
+                {"size", row.shape.size()},
+                {"max_abs", row.max_error},
+                {"relative", row.relative},
+                {"cosine", row.cosine},
+                {"noise_ratio", row.noise_ratio},
+                {"verdict", std::string(to_string(row.verdict))},
+                {"diagnosis", row.diagnosis}};
+}
+
+std::vector<GradRow> telling_rows(const Verdicts& verdicts) {
+    std::vector<GradRow> rows;
+    for (std::size_t i = 0; i < verdicts.f32.rows.size(); ++i) rows.push_back(telling_row(verdicts, i));
+    return rows;
+}
+
+/// The worst row of each parameter over all cases.
+std::vector<GradRow> worst_rows(const std::vector<Verdicts>& cases) {
+    std::vector<GradRow> worst;
+    for (const Verdicts& verdicts : cases) {
+        for (const GradRow& row : telling_rows(verdicts)) {
+            const auto known = std::ranges::find(worst, row.name, &GradRow::name);
+            if (known == worst.end())
+                worst.push_back(row);
+            else if (badness(row) > badness(*known))
+                *known = row;
+        }
+    }
+    return worst;
+}
+
+double largest_relative(const GradReport& report) {
+    double largest = 0;
+    for (const GradRow& row : report.rows) {
+        if (row.verdict != Verdict::vacuous && row.verdict != Verdict::unreached)
+            largest = std::max(largest, row.relative);
+    }
+    return largest;
+}
+
+Json to_json(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
+    Json json{{"model", model}, {"agree", agree}, {"cases", Json::array()}, {"parameters", Json::array()}};
+    double reference = 0, difference = 0;
+    for (const Verdicts& verdicts : cases) {
+        Json rows = Json::array();
+        for (const GradRow& row : telling_rows(verdicts)) rows.push_back(to_json(row));
+        json["cases"].push_back({{"settings", verdicts.settings}, {"agree", verdicts.agree()}, {"parameters", rows}});
+        reference = std::max(reference, largest_relative(verdicts.f64));
+        difference = std::max(difference, largest_relative(verdicts.differences));
+    }
+    for (const GradRow& row : worst_rows(cases)) json["parameters"].push_back(to_json(row));
+    json["f64"] = {{"max_rel_reference", reference}, {"max_rel_finite_difference", difference}};
+    return json;
+}
+
+void print_case(const Verdicts& verdicts) {
+    double ratio = 0;
+    for (const GradRow& row : verdicts.f32.rows) ratio = std::max(ratio, row.noise_ratio);
+    fmt::print("{:<10} {:<58} {:>9.1e} {:>9.1e} {:>9.1e} {:>8.2f}\n", verdicts.agree() ? "agree" : "DIFFERS",
+               verdicts.settings, verdicts.f64.forward->relative, largest_relative(verdicts.f64),
+               largest_relative(verdicts.differences), ratio);
+}
+
+void print_row(const GradRow& row) {
+    fmt::print("{:<16} {:>10} {:>5} {:>10.2e} {:>10.2e} {:>10.7f} {:>9.3g}  {}{}{}\n", row.name, to_string(row.shape),
+               row.precision, row.max_error, row.relative, row.cosine, row.noise_ratio, to_string(row.verdict),
+               row.diagnosis.empty() ? "" : ": ", row.diagnosis);
+}
+
+void print(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
+    fmt::print("{}: the tape against a hand-written backward pass (relative errors in f64; in f32 as multiples of the "
+               "noise floor,\nat most {:.0f} agree) and against finite differences\n\n",
+               model, cases.front().f32.factor);
+    fmt::print("{:<8} {:<67} {:>9} {:>9} {:>9} {:>8}\n", "", "case", "forward", "backward", "differ.", "f32");
+    for (const Verdicts& verdicts : cases) print_case(verdicts);
+    fmt::print("\n{:<16} {:>10} {:>5} {:>10} {:>10} {:>10} {:>9}  {}\n", "worst case of", "shape", "", "max error",
+               "relative", "cosine", "ratio", "verdict");
+    for (const GradRow& row : worst_rows(cases)) print_row(row);
+    fmt::print("\n{}\n", agree ? "all parameters agree" : "some parameters differ");
+}
+
+}  // namespace
+
+Exit audit(const std::string& model, std::span<const AuditCase> cases, const AuditSettings& settings) {
+    std::vector<Verdicts> judged;
+    try {
+        for (const AuditCase& item : cases) judged.push_back(judge_case(item, settings.fault));
+    } catch (const std::invalid_argument& unknown_fault) {
+        throw UsageError(unknown_fault.what());
+    }
+    const bool agree = std::ranges::all_of(judged, &Verdicts::agree);
+    if (settings.json)
+        fmt::print("{}\n", to_json(model, judged, agree).dump());
+    else
+        print(model, judged, agree);
+    return agree ? Exit::done : Exit::failed;
+}
+
+}  // namespace xtape::tools

@@ -1,0 +1,66 @@
+#pragma once
+// xtape audit: a model's gradients by the tape against a hand-written backward pass and finite differences, on many
+// settings. A model brings its cases (microgpt_audit.cpp); the judgement and the report are here.
+
+#include <xtape/engine/check/compare.hpp>
+#include <xtape/engine/check/gradcheck.hpp>
+#include <xtape/engine/tape.hpp>
+#include <xtape/nn/module.hpp>
+#include <xtape/tools/model_command.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace xtape::tools {
+
+/// A loss with its logits, and the gradient of each parameter, widened to f64.
+struct Evaluation {
+    std::vector<double> output;
+    std::vector<std::vector<double>> gradients;
+};
+
+/// A model with parameters and inputs, to be evaluated in four ways. The parameters are numbers of f32, so that all
+/// evaluate the same function.
+class AuditSubject {
+public:
+    virtual ~AuditSubject() = default;
+    /// Of the f64 model, in the order of all gradients.
+    virtual std::vector<NamedParameter> parameters() = 0;
+    virtual Tensor<double> loss() const = 0;
+    virtual Evaluation tape64() = 0;
+    virtual Evaluation tape32() = 0;
+    /// Throws std::invalid_argument for a fault that the reference does not know.
+    virtual Evaluation reference64(const std::string& fault) const = 0;
+    virtual Evaluation reference32(const std::string& fault) const = 0;
+};
+
+/// One setting of a model and one kind of input; `make` draws parameters and inputs by a seed.
+struct AuditCase {
+    std::string settings;
+    std::function<std::unique_ptr<AuditSubject>(std::uint64_t draw)> make;
+    std::vector<NamedFactor> factors;  ///< that a diagnosis may name
+};
+
+/// Judges all cases and prints the report. Exit::done when every parameter of every case agrees, else Exit::failed.
+/// Throws UsageError for an unknown fault.
+Exit audit(const std::string& model, std::span<const AuditCase> cases, const AuditSettings& settings);
+
+/// Loss, logits and gradients of a model by the tape: `forward()` gives the logits, `loss(logits)` the loss.
+template <Real T, class Forward, class Loss>
+Evaluation evaluate_on_tape(const std::vector<nn::Named<T>>& parameters, const Forward& forward, const Loss& loss) {
+    Tape<T> tape;
+    const Tensor<T> logits = forward();
+    const Tensor<T> value = loss(logits);
+    Evaluation result;
+    result.output.assign(logits.values().begin(), logits.values().end());
+    result.output.push_back(static_cast<double>(value.item()));
+    std::vector<const Tensor<T>*> of;
+    for (const auto& named : parameters) of.push_back(named.parameter);
+    for (const Tensor<T>& gradient : tape.gradient(value, Tensor<T>::full({}, T(1)), of))
+        result.gradients.emplace_back(gradient.values().begin(), gradient.values().end());
+    return result;
+}
+
+}  // namespace xtape::tools

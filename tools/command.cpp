@@ -1,0 +1,145 @@
+#include <xtape/engine/error.hpp>
+#include <xtape/tools/info.hpp>
+#include <xtape/tools/model_command.hpp>
+
+#include <cstdio>
+#include <functional>
+#include <new>
+
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+using Models = std::vector<std::unique_ptr<ModelCommand>>;
+
+const ModelCommand& model_of(const Models& all, const RunFolder& run) {
+    const std::string name = run.read_config().at("model");
+    for (const auto& model : all) {
+        if (model->name() == name) return *model;
+    }
+    throw FileError(fmt::format("{}: the model is `{}`, which this xtape does not know",
+                                run.file("config.json").string(), name));
+}
+
+/// What the arguments said, and what is to be done about it.
+struct Arguments {
+    std::string folder, data, model;
+    bool json = false;
+    GenerateSettings generate;
+    AuditSettings audit;
+    std::function<Exit()> action;
+};
+
+void add_train(CLI::App& app, const Models& all, Arguments& arguments) {
+    CLI::App* train = app.add_subcommand("train", "Train a model and write its run folder");
+    train->require_subcommand(1);
+    for (const auto& model : all) {
+        CLI::App* sub = train->add_subcommand(model->name(), model->description());
+        model->bind_train(*sub);
+        sub->callback([&] { arguments.action = [&model] { return model->train(); }; });
+    }
+}
+
+void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
+    CLI::App* audit = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
+    std::vector<std::string> names{"all"};
+    for (const auto& model : all) names.push_back(model->name());
+    audit->add_option("MODEL", arguments.model, "The model, or all")->required()->check(CLI::IsMember(names));
+    audit->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward");
+    audit->add_flag("--json", arguments.audit.json, "Print one JSON object");
+    audit->callback([&] {
+        arguments.action = [&] {
+            Exit worst = Exit::done;
+            for (const auto& model : all) {
+                if (arguments.model != "all" && arguments.model != model->name()) continue;
+                if (model->audit(arguments.audit) != Exit::done) worst = Exit::failed;
+            }
+            return worst;
+        };
+    });
+}
+
+void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
+    GenerateSettings& settings = arguments.generate;
+    CLI::App* generate = app.add_subcommand("generate", "Sample from a trained model");
+    generate->add_option("DIR", arguments.folder, "A run folder")->required();
+    generate->add_option("--prompt", settings.prompt, "The beginning of each sample");
+    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")->check(CLI::PositiveNumber);
+    generate->add_option("--samples", settings.samples, "How many samples")->check(CLI::PositiveNumber);
+    generate->add_option("--temperature", settings.temperature, "0 takes the likeliest token")
+        ->check(CLI::Range(0.0, 100.0));
+    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")->check(CLI::Range(0.0, 1.0));
+    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(CLI::PositiveNumber);
+    generate->add_option("--seed", settings.seed, "Of the samples");
+    generate->add_flag("--json", settings.json, "Print one JSON object");
+    generate->callback([&] {
+        arguments.action = [&] {
+            const RunFolder run(arguments.folder);
+            return model_of(all, run).generate(run, settings);
+        };
+    });
+}
+
+void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
+    CLI::App* eval = app.add_subcommand("eval", "Loss and perplexity of a trained model on a file");
+    eval->add_option("DIR", arguments.folder, "A run folder")->required();
+    eval->add_option("--data", arguments.data, "The file")->required();
+    eval->add_flag("--json", arguments.json, "Print one JSON object");
+    eval->callback([&] {
+        arguments.action = [&] {
+            const RunFolder run(arguments.folder);
+            return model_of(all, run).eval(run, arguments.data, arguments.json);
+        };
+    });
+}
+
+void add_info(CLI::App& app, Arguments& arguments) {
+    CLI::App* info = app.add_subcommand("info", "What a run folder holds");
+    info->add_option("DIR", arguments.folder, "A run folder")->required();
+    info->add_flag("--json", arguments.json, "Print one JSON object");
+    info->callback(
+        [&] { arguments.action = [&] { return print_info(RunFolder(arguments.folder), arguments.json); }; });
+}
+
+int complain(Exit status, const std::exception& error) {
+    fmt::print(stderr, "xtape: {}\n", error.what());
+    return static_cast<int>(status);
+}
+
+}  // namespace
+
+int run_command(std::span<const char* const> words) {
+    const Models all = models();
+    Arguments arguments;
+    CLI::App app("xtape: models trained by autograd, and the proof that their gradients are right", "xtape");
+    app.set_version_flag("--version", "xtape 0.1.0");
+    app.require_subcommand(1);
+    add_train(app, all, arguments);
+    add_generate(app, all, arguments);
+    add_eval(app, all, arguments);
+    add_audit(app, all, arguments);
+    add_info(app, arguments);
+    try {
+        app.parse(static_cast<int>(words.size()), words.data());
+        return static_cast<int>(arguments.action());
+    } catch (const CLI::Success& help) {
+        return app.exit(help);
+    } catch (const CLI::ParseError& error) {
+        return complain(Exit::usage, error);
+    } catch (const UsageError& error) {
+        return complain(Exit::usage, error);
+    } catch (const FileError& error) {
+        return complain(Exit::file, error);
+    } catch (const ValueError& error) {
+        return complain(Exit::usage, error);
+    } catch (const std::bad_alloc&) {
+        return complain(Exit::failed, std::runtime_error("out of memory; take a smaller model or batch"));
+    } catch (const std::exception& error) {
+        return complain(Exit::failed, error);
+    }
+}
+
+}  // namespace xtape::tools

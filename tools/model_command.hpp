@@ -1,0 +1,56 @@
+#pragma once
+// What the command needs of a model. A new model is a class of this kind, in a file of its own, and a line in the list
+// of models.cpp.
+
+#include <xtape/tools/run_folder.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <CLI/App.hpp>
+
+namespace xtape::tools {
+
+/// The exit statuses of the command.
+enum class Exit { done = 0, failed = 1, usage = 2, file = 3, interrupted = 130 };
+
+struct GenerateSettings {
+    std::string prompt;
+    int tokens = 0;   ///< at most so many of a sample; 0: as many as the model allows
+    int samples = 0;  ///< 0: the model's own number
+    double temperature = -1;  ///< below 0: the model's own
+    double top_p = 1;
+    int top_k = 0;  ///< 0: all
+    std::uint64_t seed = 1;
+    bool json = false;
+};
+
+struct AuditSettings {
+    std::string fault;
+    bool json = false;
+};
+
+class ModelCommand {
+public:
+    virtual ~ModelCommand() = default;
+    virtual std::string name() const = 0;
+    virtual std::string description() const = 0;
+    /// Adds this model's flags to `xtape train NAME`; `train` runs with what they were set to.
+    virtual void bind_train(CLI::App& app) = 0;
+    virtual Exit train() = 0;
+    virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
+    virtual Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const = 0;
+    virtual Exit audit(const AuditSettings& settings) const = 0;
+};
+
+/// The list of models.
+std::vector<std::unique_ptr<ModelCommand>> models();
+
+/// The whole command: parses the arguments, runs, prints one sentence for an error, and gives the exit status.
+int run_command(std::span<const char* const> words);
+
+}  // namespace xtape::tools

@@ -1,0 +1,12 @@
+#include <xtape/tools/microgpt_command.hpp>
+#include <xtape/tools/model_command.hpp>
+
+namespace xtape::tools {
+
+std::vector<std::unique_ptr<ModelCommand>> models() {
+    std::vector<std::unique_ptr<ModelCommand>> all;
+    all.push_back(microgpt_command());
+    return all;
+}
+
+}  // namespace xtape::tools

@@ -1,0 +1,124 @@
+#include <xtape/engine/error.hpp>
+#include <xtape/nn/file.hpp>
+#include <xtape/tools/run_folder.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+constexpr std::size_t text_limit = std::size_t{1} << 28;
+constexpr std::string_view files[] = {"config.json",  "tokenizer.json", "model.safetensors", "optimizer.safetensors",
+                                      "trainer.json", "metrics.jsonl",  "loss.svg"};
+
+}  // namespace
+
+bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.json")); }
+
+void RunFolder::begin(bool overwrite) const {
+    if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_))
+        throw FileError(fmt::format("train: {} is not a folder", path_.string()));
+    if (holds_run() && !overwrite)
+        throw UsageError(fmt::format("train: {} holds a run; say --resume to go on with it, --overwrite to replace it, "
+                                     "or --out for another folder",
+                                     path_.string()));
+    std::error_code error;
+    std::filesystem::create_directories(path_, error);
+    if (error) throw FileError(fmt::format("train: cannot make the folder {}: {}", path_.string(), error.message()));
+    for (const std::string_view name : files) std::filesystem::remove(file(name), error);
+}
+
+Json RunFolder::read_config() const {
+    if (!std::filesystem::is_directory(path_))
+        throw FileError(fmt::format("{}: no such folder of a run", path_.string()));
+    const std::string text = read_text("config.json");
+    try {
+        Json config = Json::parse(text);
+        config.at("model").get<std::string>();
+        return config;
+    } catch (const nlohmann::json::exception& error) {
+        throw FileError(fmt::format("{}: {}", file("config.json").string(), error.what()));
+    }
+}
+
+std::string RunFolder::read_text(std::string_view name) const { return nn::read_file(file(name), text_limit); }
+
+void RunFolder::write_text(std::string_view name, std::string_view text) const { nn::atomic_write(file(name), text); }
+
+void RunFolder::write_metrics(std::span<const Metric> metrics) const {
+    std::string lines;
+    for (const Metric& metric : metrics) {
+        Json line{{"step", metric.step}, {"loss", metric.loss}};
+        if (!std::isnan(metric.validation)) line["val_loss"] = metric.validation;
+        lines += line.dump() + '\n';
+    }
+    write_text("metrics.jsonl", lines);
+    write_text("loss.svg", loss_svg(metrics));
+}
+
+std::vector<Metric> RunFolder::read_metrics() const {
+    std::vector<Metric> metrics;
+    std::istringstream lines(read_text("metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+        try {
+            const Json parsed = Json::parse(line);
+            const double nan = std::numeric_limits<double>::quiet_NaN();
+            metrics.push_back({parsed.at("step"), parsed.at("loss"), parsed.value("val_loss", nan)});
+        } catch (const nlohmann::json::exception&) {
+            throw FileError(fmt::format("{}: line {} is broken", file("metrics.jsonl").string(), metrics.size() + 1));
+        }
+    }
+    return metrics;
+}
+
+std::string loss_svg(std::span<const Metric> metrics) {
+    constexpr double width = 640, height = 360, left = 56, right = 16, top = 24, bottom = 40;
+    double low = std::numeric_limits<double>::infinity(), high = -low, last = 1;
+    const auto cover = [&](double loss) {
+        if (!std::isfinite(loss)) return;
+        low = std::min(low, loss);
+        high = std::max(high, loss);
+    };
+    for (const Metric& metric : metrics) {
+        cover(metric.loss);
+        cover(metric.validation);
+        last = std::max(last, static_cast<double>(metric.step));
+    }
+    if (!(high > low)) high = (low = std::isfinite(low) ? low - 0.5 : 0) + 1;
+    const auto x = [&](double step) { return left + (width - left - right) * step / last; };
+    const auto y = [&](double loss) { return top + (height - top - bottom) * (high - loss) / (high - low); };
+
+    std::string svg = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
+                                  "font-family=\"sans-serif\" font-size=\"12\">\n"
+                                  "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
+                                  width, height);
+    for (int i = 0; i <= 4; ++i) {
+        const double loss = low + (high - low) * i / 4, step = last * i / 4;
+        svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n"
+                           "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n"
+                           "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
+                           left, width - right, y(loss), y(loss), left - 6, y(loss) + 4, loss, x(step),
+                           height - bottom + 18, step);
+    }
+    svg += "<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"";
+    for (const Metric& metric : metrics) {
+        if (std::isfinite(metric.loss))
+            svg += fmt::format("{:.1f},{:.1f} ", x(static_cast<double>(metric.step)), y(metric.loss));
+    }
+    svg += "\"/>\n";
+    for (const Metric& metric : metrics) {
+        if (std::isfinite(metric.validation))
+            svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"#d1242f\"/>\n",
+                               x(static_cast<double>(metric.step)), y(metric.validation));
+    }
+    return svg + fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\n"
+                             "<text x=\"{}\" y=\"16\">loss (nats); dots: validation</text>\n</svg>\n",
+                             width / 2, height - 6, left);
+}
+
+}  // namespace xtape::tools

@@ -1,0 +1,56 @@
+#pragma once
+// The folder of a training run: config.json, tokenizer.json, model.safetensors, optimizer.safetensors, trainer.json,
+// metrics.jsonl and loss.svg. Each file is written whole or not at all.
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace xtape::tools {
+
+using Json = nlohmann::ordered_json;
+
+/// A wrong flag or a flag out of place; the command exits with 2.
+class UsageError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// The mean loss of the steps up to one, for metrics.jsonl and loss.svg.
+struct Metric {
+    std::int64_t step;
+    double loss;
+    double validation;  ///< NaN where it was not measured
+};
+
+class RunFolder {
+public:
+    explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
+
+    const std::filesystem::path& path() const { return path_; }
+    std::filesystem::path file(std::string_view name) const { return path_ / name; }
+    /// Whether a run has been started here.
+    bool holds_run() const;
+    /// Makes the folder ready for a new run. Throws UsageError when it holds one and `overwrite` is not said,
+    /// FileError when it cannot be made.
+    void begin(bool overwrite) const;
+
+    /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
+    Json read_config() const;
+    std::string read_text(std::string_view name) const;
+    void write_text(std::string_view name, std::string_view text) const;
+    /// Writes metrics.jsonl and loss.svg.
+    void write_metrics(std::span<const Metric> metrics) const;
+    std::vector<Metric> read_metrics() const;
+
+private:
+    std::filesystem::path path_;
+};
+
+/// A curve of the loss over the steps as a self-contained SVG, with the validation loss as dots.
+std::string loss_svg(std::span<const Metric> metrics);
+
+}  // namespace xtape::tools

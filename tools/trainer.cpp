@@ -1,0 +1,265 @@
+#include <xtape/engine/buffer.hpp>
+#include <xtape/engine/error.hpp>
+#include <xtape/engine/tape.hpp>
+#include <xtape/optim/gradients.hpp>
+#include <xtape/tools/progress.hpp>
+#include <xtape/tools/trainer.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <deque>
+#include <limits>
+#include <numeric>
+
+#include <CLI/App.hpp>
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+volatile std::sig_atomic_t interrupted = 0;
+
+/// While it lives, the first Ctrl-C asks for an end after the present step; a second one ends at once.
+class InterruptHandler {
+public:
+    InterruptHandler() {
+        interrupted = 0;
+        previous_ = std::signal(SIGINT, [](int) {
+            interrupted = 1;
+            std::signal(SIGINT, SIG_DFL);
+        });
+    }
+    ~InterruptHandler() { std::signal(SIGINT, previous_); }
+    InterruptHandler(const InterruptHandler&) = delete;
+    InterruptHandler& operator=(const InterruptHandler&) = delete;
+
+private:
+    void (*previous_)(int);
+};
+
+/// What the course has come to; saved with each checkpoint.
+struct Course {
+    Index step = 0;
+    std::deque<double> last_losses;  ///< at most 100
+    double interval_sum = 0;         ///< of the losses since the last metric
+    Index interval = 0;
+    double training_seconds = 0;  ///< of batch, forward, backward and optimizer
+    Index tokens = 0;
+    std::vector<Metric> metrics;
+
+    void add(double loss) {
+        last_losses.push_back(loss);
+        if (last_losses.size() > 100) last_losses.pop_front();
+        interval_sum += loss;
+        ++interval;
+    }
+    double mean_of_last() const {
+        const double sum = std::accumulate(last_losses.begin(), last_losses.end(), 0.0);
+        return last_losses.empty() ? std::numeric_limits<double>::quiet_NaN()
+                                   : sum / static_cast<double>(last_losses.size());
+    }
+};
+
+Json to_json(const Course& course) {
+    return Json{{"step", course.step},
+                {"last_losses", course.last_losses},
+                {"interval_sum", course.interval_sum},
+                {"interval", course.interval},
+                {"training_seconds", course.training_seconds},
+                {"tokens", course.tokens}};
+}
+
+/// All that a resumed run needs: parameters, moments, and in the metadata the course. One file, so that a kill
+/// between two files cannot leave a checkpoint that does not fit itself.
+nn::Arrays checkpoint_arrays(Learner& learner) {
+    nn::Arrays arrays = learner.optimizer().state();
+    for (const auto& [name, parameter] : learner.parameters())
+        arrays.push_back({"model." + name, parameter->shape(), parameter->write()});
+    return arrays;
+}
+
+void save(Learner& learner, const Course& course, const RunFolder& run) {
+    const std::string trainer = to_json(course).dump(1);
+    nn::save_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner), {{"trainer", trainer}});
+    std::vector<nn::ConstArray> weights;
+    for (const auto& [name, parameter] : learner.parameters())
+        weights.emplace_back(name, parameter->shape(), parameter->values());
+    nn::save_arrays(run.file("model.safetensors"), weights, {{"step", std::to_string(course.step)}});
+    run.write_text("trainer.json", trainer);
+    run.write_metrics(course.metrics);
+}
+
+Course restore(Learner& learner, const RunFolder& run) {
+    const nn::Metadata metadata = nn::load_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner));
+    Course course;
+    try {
+        const Json trainer = Json::parse(metadata.at("trainer"));
+        course.step = trainer.at("step");
+        course.last_losses = trainer.at("last_losses").get<std::deque<double>>();
+        course.interval_sum = trainer.at("interval_sum");
+        course.interval = trainer.at("interval");
+        course.training_seconds = trainer.at("training_seconds");
+        course.tokens = trainer.at("tokens");
+    } catch (const std::exception& error) {
+        throw FileError(fmt::format("{}: the state of the trainer is broken: {}",
+                                    run.file("optimizer.safetensors").string(), error.what()));
+    }
+    for (const Metric& metric : run.read_metrics()) {
+        if (metric.step <= course.step) course.metrics.push_back(metric);
+    }
+    return course;
+}
+
+/// Runs the forward of a bad step again to name the op; the parameters are still those that made it.
+std::string culprit(Learner& learner, Index draw) {
+    try {
+        const Tape<float> tape({.check_finite = true});
+        learner.loss(draw);
+    } catch (const Error& error) {
+        return std::string("; ") + error.what();
+    }
+    return {};
+}
+
+/// One optimizer step over `accumulate` micro-batches; gives their mean loss.
+double train_step(Learner& learner, const TrainSettings& settings, Course& course) {
+    double total = 0;
+    const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
+    for (Index micro = 0; micro < settings.accumulate; ++micro) {
+        const Index draw = course.step * settings.accumulate + micro;
+        Tape<float> tape;
+        const Tensor<float> loss = learner.loss(draw);
+        const double value = loss.item();
+        if (!std::isfinite(value))
+            throw TrainingFailed(fmt::format("train: the loss is {} at step {}{}", value, course.step + 1,
+                                             culprit(learner, draw)));
+        tape.backward(loss, Tensor<float>::full({}, share));
+        total += value * static_cast<double>(share);
+        course.tokens += learner.tokens();
+    }
+    if (settings.clip > 0) detail::clip_grad_norm(learner.parameters(), settings.clip);
+    learner.optimizer().lr = learner.learning_rate(course.step);
+    learner.optimizer().step();
+    return total;
+}
+
+}  // namespace
+
+void bind(CLI::App& app, TrainSettings& s) {
+    app.option_defaults()->always_capture_default();
+    app.add_option("--data", s.data, "Training data; a built-in corpus unless given")->type_name("FILE");
+    app.add_option("--out", s.out, "The run folder")->type_name("DIR");
+    app.add_option("--steps", s.steps, "Optimizer steps of the course")->check(CLI::PositiveNumber);
+    app.add_option("--batch", s.batch, "Examples a batch")->check(CLI::PositiveNumber);
+    app.add_option("--lr", s.lr, "Learning rate at its height")->check(CLI::NonNegativeNumber);
+    app.add_option("--seed", s.seed, "Of initial values and the order of the data");
+    app.add_option("--threads", s.threads, "Threads; 0 for all")->check(CLI::Range(0, 1024));
+    app.add_option("--val-fraction", s.val_fraction, "Part of the data held out")->check(CLI::Range(0.0, 0.9));
+    app.add_option("--eval-every", s.eval_every, "Steps between evaluations; 0 for one at the end")
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--warmup", s.warmup, "Steps over which the learning rate rises")->check(CLI::NonNegativeNumber);
+    app.add_option("--clip", s.clip, "Largest global norm of the gradient; 0 for none")->check(CLI::NonNegativeNumber);
+    app.add_option("--weight-decay", s.weight_decay, "Decoupled weight decay")->check(CLI::NonNegativeNumber);
+    app.add_option("--accumulate", s.accumulate, "Batches a step")->check(CLI::PositiveNumber);
+    app.add_option("--stop-after", s.stop_after, "End after so many steps; the schedule still follows --steps")
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--save-every", s.save_every, "Steps between checkpoints; 0 for one at the end")
+        ->check(CLI::NonNegativeNumber);
+    CLI::Option* resume = app.add_flag("--resume", s.resume, "Go on from the last checkpoint of the folder");
+    app.add_flag("--overwrite", s.overwrite, "Replace the run in the folder")->excludes(resume);
+    app.add_flag("--quiet", s.quiet, "Show no progress");
+    app.add_flag("--json", s.json, "Print one JSON object, and nothing else");
+}
+
+Json given_flags(const CLI::App& app) {
+    constexpr std::string_view of_one_call[] = {"out", "resume", "overwrite", "quiet", "json", "stop-after", "threads"};
+    Json flags = Json::object();
+    for (const CLI::Option* option : app.get_options()) {
+        const std::string name = option->get_single_name();
+        if (option->count() > 0 && std::ranges::find(of_one_call, name) == std::end(of_one_call))
+            flags[name] = option->results().back();
+    }
+    return flags;
+}
+
+void restore_flags(CLI::App& app, const Json& flags) {
+    for (const auto& [name, value] : flags.items()) {
+        try {
+            CLI::Option* option = app.get_option("--" + name);
+            if (option->count() > 0) continue;
+            option->add_result(value.get<std::string>());
+            option->run_callback();
+        } catch (const std::exception& error) {
+            throw FileError(fmt::format("config.json: the flag --{} is broken: {}", name, error.what()));
+        }
+    }
+}
+
+TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {
+    const InterruptHandler handler;
+    const Clock::time_point begin = Clock::now();
+    Course course = settings.resume ? restore(learner, run) : Course{};
+    const Index end = settings.stop_after > 0 ? std::min(settings.steps, settings.stop_after) : settings.steps;
+    const Index metric_every = std::max<Index>(1, settings.steps / 200);
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    Progress progress(course.step, settings.steps, !settings.quiet && !settings.json);
+    TrainResult result;
+    reset_pool_peak();
+
+    while (course.step < end && interrupted == 0) {
+        const Clock::time_point start = Clock::now();
+        const double loss = train_step(learner, settings, course);
+        course.training_seconds += seconds_since(start);
+        ++course.step;
+        course.add(loss);
+        const bool last = course.step == end || interrupted != 0;
+        const bool evaluate = last || (settings.eval_every > 0 && course.step % settings.eval_every == 0);
+        if (evaluate) result.val_loss = learner.validate();
+        if (evaluate || course.step % metric_every == 0) {
+            const double mean = course.interval_sum / static_cast<double>(course.interval);
+            course.metrics.push_back({course.step, mean, evaluate ? result.val_loss.value_or(nan) : nan});
+            course.interval_sum = 0;
+            course.interval = 0;
+            progress.show(course.step, mean, evaluate ? result.val_loss : std::nullopt);
+        }
+        if (last || (settings.save_every > 0 && course.step % settings.save_every == 0)) save(learner, course, run);
+    }
+    progress.finish();
+
+    const auto steps = static_cast<double>(std::max<Index>(1, course.step));
+    result.steps = course.step;
+    result.loss_last_100 = course.mean_of_last();
+    result.seconds = seconds_since(begin);
+    result.us_per_step = course.training_seconds / steps * 1e6;
+    result.tokens_per_second = static_cast<double>(course.tokens) / std::max(course.training_seconds, 1e-9);
+    result.peak_bytes = pool_statistics().peak_bytes;
+    result.interrupted = interrupted != 0;
+    return result;
+}
+
+Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run) {
+    if (settings.json) {
+        const Json summary{{"steps", result.steps},
+                           {"loss_last_100", result.loss_last_100},
+                           {"val_loss", result.val_loss ? Json(*result.val_loss) : Json(nullptr)},
+                           {"seconds", result.seconds},
+                           {"us_per_step", result.us_per_step},
+                           {"tokens_per_second", result.tokens_per_second},
+                           {"peak_bytes", result.peak_bytes}};
+        fmt::print("{}\n", summary.dump());
+    } else {
+        fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}", result.steps,
+                   result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
+        if (result.val_loss) fmt::print(", validation loss: {:.4f}", *result.val_loss);
+        fmt::print("\nwritten to {}\n", run.path().string());
+    }
+    return result.interrupted ? Exit::interrupted : Exit::done;
+}
+
+}  // namespace xtape::tools

@@ -1,0 +1,84 @@
+#pragma once
+// The course of a training run, whatever the model: steps, evaluation, saving, resuming, and what is shown of it.
+
+#include <xtape/engine/tensor.hpp>
+#include <xtape/nn/module.hpp>
+#include <xtape/optim/optimizer.hpp>
+#include <xtape/tools/model_command.hpp>
+#include <xtape/tools/run_folder.hpp>
+
+#include <optional>
+
+namespace xtape::tools {
+
+/// The flags of `xtape train` that every model shares; each model sets its own defaults first.
+struct TrainSettings {
+    std::string data;
+    std::string out;
+    Index steps = 1000;
+    Index batch = 1;
+    double lr = 1e-3;
+    std::uint64_t seed = 1;
+    int threads = 0;  ///< 0: all
+    double val_fraction = 0;
+    Index eval_every = 0;  ///< 0: at the end alone
+    Index warmup = 0;
+    double clip = 0;  ///< 0: no clipping
+    double weight_decay = 0;
+    Index accumulate = 1;
+    Index stop_after = 0;  ///< 0: after `steps`
+    Index save_every = 0;  ///< 0: at the end alone
+    bool resume = false;
+    bool overwrite = false;
+    bool quiet = false;
+    bool json = false;
+};
+
+void bind(CLI::App& app, TrainSettings& settings);
+
+/// The flags that were given to `xtape train MODEL`, for config.json; not those about this one call.
+Json given_flags(const CLI::App& app);
+/// Sets the flags of an earlier call that this one does not give. Throws FileError for what is not a flag.
+void restore_flags(CLI::App& app, const Json& flags);
+
+/// A model in training, as the trainer sees it.
+class Learner {
+public:
+    virtual ~Learner() = default;
+    virtual std::vector<nn::Named<float>> parameters() = 0;
+    /// The loss of one micro-batch, `draw` counting all micro-batches of the course from 0; what it trains on follows
+    /// from `draw` and the seed alone.
+    virtual Tensor<float> loss(Index draw) = 0;
+    /// How many tokens the last `loss` saw.
+    virtual Index tokens() const = 0;
+    virtual Optimizer<float>& optimizer() = 0;
+    virtual double learning_rate(Index step) const = 0;
+    /// The loss over the whole validation part; none without one.
+    virtual std::optional<double> validate() = 0;
+};
+
+struct TrainResult {
+    Index steps = 0;
+    double loss_last_100 = 0;
+    std::optional<double> val_loss;
+    double seconds = 0;
+    double us_per_step = 0;
+    double tokens_per_second = 0;
+    std::int64_t peak_bytes = 0;
+    bool interrupted = false;
+};
+
+/// A loss that is not finite, with the op that made it; the command exits with 1.
+class TrainingFailed : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// Trains to `stop_after` or `steps`, from the start or from where the folder's last checkpoint left off.
+/// Throws TrainingFailed for a loss that is not finite; the last good checkpoint stays.
+TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
+
+/// Prints the result, as a JSON object or in two lines. Gives the exit status.
+Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run);
+
+}  // namespace xtape::tools
