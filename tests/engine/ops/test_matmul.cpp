@@ -1,0 +1,158 @@
+#include <xtape/engine/tape.hpp>
+#include <xtape/tests/catch.hpp>
+#include <xtape/tests/engine/laws.hpp>
+
+namespace {
+
+using namespace xtape;
+using namespace xtape::laws;
+using Catch::Matchers::StartsWith;
+
+/// matmul of two inputs with the given options; linear of three.
+auto product(MatmulOptions options) {
+    return [options](auto in) { return matmul(in[0], in[1], options); };
+}
+auto affine(MatmulOptions options) {
+    return [options](auto in) { return linear(in[0], in[1], in[2], options); };
+}
+Sample product_sample(const std::string& label, const Shape& a, const Shape& b, MatmulOptions options = {}) {
+    return sample("matmul", label, product(options), {uniform(a, -1, 1, 1), uniform(b, -1, 1, 2)});
+}
+Sample affine_sample(const std::string& label, const Shape& x, const Shape& weight, Index n, MatmulOptions options = {}) {
+    return sample("linear", label, affine(options), {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2), uniform({n}, -1, 1, 3)});
+}
+
+const Samples samples{
+    product_sample("8x16 16x27", {8, 16}, {16, 27}),
+    product_sample("a transposed", {7, 5}, {7, 3}, {.transpose_a = true}),
+    product_sample("b transposed", {5, 7}, {3, 7}, {.transpose_b = true}),
+    product_sample("both transposed", {7, 5}, {3, 7}, {.transpose_a = true, .transpose_b = true}),
+    product_sample("1x1", {1, 1}, {1, 1}),
+    product_sample("inner extent 0", {3, 0}, {0, 4}),
+    product_sample("no rows", {0, 3}, {3, 4}),
+    product_sample("no columns", {2, 3}, {3, 0}),
+    product_sample("a row", {7}, {7, 3}),
+    product_sample("a row, b transposed", {7}, {3, 7}, {.transpose_b = true}),
+    product_sample("stacked", {2, 5, 7}, {2, 7, 3}),
+    product_sample("stacked, a transposed", {2, 7, 5}, {2, 7, 3}, {.transpose_a = true}),
+    product_sample("stacked, b transposed", {2, 5, 7}, {2, 3, 7}, {.transpose_b = true}),
+    product_sample("stacked, both transposed", {2, 7, 5}, {2, 3, 7}, {.transpose_a = true, .transpose_b = true}),
+    product_sample("stacked a, one b", {2, 3, 5, 7}, {7, 3}),
+    product_sample("stacked a transposed, one b", {2, 7, 5}, {7, 3}, {.transpose_a = true}),
+    product_sample("stacked a transposed, one b transposed", {2, 7, 5}, {3, 7}, {.transpose_a = true, .transpose_b = true}),
+    product_sample("nothing stacked a transposed, one b", {0, 7, 5}, {7, 3}, {.transpose_a = true}),
+    product_sample("one a, stacked b", {5, 7}, {2, 7, 3}),
+    product_sample("broadcast both ways", {2, 1, 5, 7}, {3, 7, 2}),
+    affine_sample("3x5 5x4", {3, 5}, {5, 4}, 4),
+    affine_sample("weight transposed", {3, 5}, {4, 5}, 4, {.transpose_b = true}),
+    affine_sample("x transposed", {5, 3}, {5, 4}, 4, {.transpose_a = true}),
+    affine_sample("stacked", {2, 3, 5}, {5, 4}, 4),
+    affine_sample("a row", {5}, {5, 4}, 4),
+    affine_sample("no rows", {0, 5}, {5, 4}, 4),
+    affine_sample("inner extent 0", {3, 0}, {0, 4}, 4),
+    sample("linear", "no bias", [](auto in) { return linear(in[0], in[1], {}); },
+           {uniform({3, 5}, -1, 1), uniform({5, 4}, -1, 1, 2)}),
+};
+
+/// op(a) op(b) with plain loops, for matrices.
+std::vector<double> plain_product(const Tensor<double>& a, const Tensor<double>& b, MatmulOptions options) {
+    const bool ta = options.transpose_a, tb = options.transpose_b;
+    const Index m = a.shape()[ta ? 1 : 0], k = a.shape()[ta ? 0 : 1], n = b.shape()[tb ? 0 : 1];
+    std::vector<double> y;
+    for (Index i = 0; i < m; ++i) {
+        for (Index j = 0; j < n; ++j) {
+            double sum = 0;
+            for (Index p = 0; p < k; ++p) sum += a.data()[ta ? p * m + i : i * k + p] * b.data()[tb ? j * k + p : p * n + j];
+            y.push_back(sum);
+        }
+    }
+    return y;
+}
+
+void check_near(const Tensor<double>& y, std::span<const double> expected) {
+    REQUIRE(y.size() == static_cast<Index>(expected.size()));
+    for (std::size_t i = 0; i < expected.size(); ++i) CHECK(y.values()[i] == Approx(expected[i]).margin(1e-13));
+}
+
+}  // namespace
+
+TEST_CASE("matmul: agrees with plain loops in all four transpositions") {
+    for (const bool ta : {false, true}) {
+        for (const bool tb : {false, true}) {
+            const auto a = uniform(ta ? Shape{9, 6} : Shape{6, 9}, -1, 1, 1);
+            const auto b = uniform(tb ? Shape{17, 9} : Shape{9, 17}, -1, 1, 2);
+            const Tensor<double> y = matmul(a, b, {ta, tb});
+            CHECK(y.shape() == Shape{6, 17});
+            check_near(y, plain_product(a, b, {ta, tb}));
+        }
+    }
+}
+
+TEST_CASE("matmul: a stack is the product of each pair") {
+    const auto a = uniform({2, 3, 4}, -1, 1, 1), b = uniform({2, 4, 5}, -1, 1, 2);
+    const Tensor<double> y = matmul(a, b);
+    REQUIRE(y.shape() == Shape{2, 3, 5});
+    for (Index i = 0; i < 2; ++i) {
+        const Tensor<double> ai({3, 4}, a.values().subspan(static_cast<std::size_t>(i * 12), 12));
+        const Tensor<double> bi({4, 5}, b.values().subspan(static_cast<std::size_t>(i * 20), 20));
+        const auto expected = plain_product(ai, bi, {});
+        for (std::size_t j = 0; j < 15; ++j) CHECK(y.values()[static_cast<std::size_t>(i) * 15 + j] == Approx(expected[j]));
+    }
+}
+
+TEST_CASE("matmul: a 2-D operand serves a stack as if repeated") {
+    const auto a = uniform({2, 3, 4}, -1, 1, 1), b = uniform({4, 5}, -1, 1, 2);
+    CHECK(matmul(a, b).shape() == Shape{2, 3, 5});
+    check_near(matmul(a, b), matmul(a, broadcast_to(b, {2, 4, 5})).values());
+    const auto stacked = uniform({2, 4, 5}, -1, 1, 3), one = uniform({3, 4}, -1, 1, 4);
+    check_near(matmul(one, stacked), matmul(broadcast_to(one, {2, 3, 4}), stacked).values());
+}
+
+TEST_CASE("matmul: the product over an empty inner axis is zeros") {
+    const Tensor<double> y = matmul(Tensor<double>::zeros({2, 0}), Tensor<double>::zeros({0, 3}));
+    CHECK(y.shape() == Shape{2, 3});
+    for (const double value : y.values()) CHECK(value == 0);
+}
+
+TEST_CASE("linear: is matmul plus the bias in every row") {
+    const auto x = uniform({3, 5}, -1, 1, 1), w = uniform({5, 4}, -1, 1, 2), bias = uniform({4}, -1, 1, 3);
+    check_near(linear(x, w, bias), add(matmul(x, w), bias).values());
+    check_near(linear(x, w, {}), matmul(x, w).values());
+}
+
+TEST_CASE("linear: the gradient of the bias is the column sums") {
+    Tape<double> tape;
+    const auto bias = tape.leaf(uniform({2}, -1, 1, 3));
+    const auto y = linear(uniform({3, 5}, -1, 1, 1), uniform({5, 2}, -1, 1, 2), bias);
+    const Tensor<double> dy({3, 2}, {1, 2, 3, 4, 5, 6});
+    const Tensor<double>* of[] = {&bias};
+    check_near(tape.gradient(y, dy, of).front(), std::vector<double>{9, 12});
+}
+
+TEST_CASE("matmul: errors name the operands and say what would fit") {
+    const auto zeros = [](const Shape& shape) { return Tensor<float>::zeros(shape); };
+    CHECK_THROWS_WITH(matmul(zeros({8, 16}), zeros({27, 16})),
+                      StartsWith("matmul: inner dimensions differ: a is [8, 16], b is [27, 16]; did you mean matmul(a, "
+                                 "transpose(b))?"));
+    CHECK_THROWS_WITH(matmul(zeros({8, 16}), zeros({8, 27})),
+                      StartsWith("matmul: inner dimensions differ: a is [8, 16], b is [8, 27]; did you mean "
+                                 "matmul(transpose(a), b)?"));
+    CHECK_THROWS_WITH(matmul(zeros({8, 16}), zeros({16, 27}), {.transpose_b = true}),
+                      StartsWith("matmul: inner dimensions differ: a is [8, 16], b is [16, 27] transposed"));
+    CHECK_THROWS_WITH(matmul(zeros({2, 8, 16}), zeros({3, 16, 4})),
+                      StartsWith("matmul: leading axes do not broadcast: a is [2, 8, 16], b is [3, 16, 4]"));
+    CHECK_THROWS_WITH(matmul(zeros({8, 16}), zeros({16})),
+                      StartsWith("matmul: a matrix needs two axes: a is [8, 16], b is [16]"));
+    CHECK_THROWS_AS(matmul(zeros({8, 16}), zeros({27, 16})), ShapeError);
+}
+
+TEST_CASE("linear: errors name x, weight and bias") {
+    const auto zeros = [](const Shape& shape) { return Tensor<float>::zeros(shape); };
+    CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({27, 16}), zeros({27})),
+                      StartsWith("linear: inner dimensions differ: x is [8, 16], weight is [27, 16]; did you mean "
+                                 "linear(x, transpose(weight), bias)?"));
+    CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({16, 27}), zeros({16})),
+                      StartsWith("linear: the bias does not fit the result's columns: bias is [16], the result is [8, 27]"));
+    CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({2, 16, 27}), zeros({27})),
+                      StartsWith("linear: the weight must be a matrix: weight is [2, 16, 27]"));
+}
