@@ -1,0 +1,101 @@
+#include "../catch.hpp"
+
+#include <xtape/engine/error.hpp>
+#include <xtape/models/text/name_corpus.hpp>
+#include <xtape/models/text/names.hpp>
+#include <xtape/models/text/sampler.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+
+using namespace xtape;
+using models::NameTokenizer;
+using Tokens = std::vector<std::int32_t>;
+
+TEST_CASE("names: emma is framed, lower-cased, and loses what is not a letter") {
+    const NameTokenizer letters = NameTokenizer::letters();
+    CHECK(letters.vocab() == 27);
+    CHECK(letters.encode("emma") == Tokens{0, 5, 13, 13, 1, 0});
+    CHECK(letters.encode("Em-ma2") == Tokens{0, 5, 13, 13, 1, 0});
+    CHECK(letters.decode(Tokens{5, 13, 13, 1, 0, 7}) == "emma");
+}
+
+TEST_CASE("names: a tokenizer from a text knows its characters, whatever the alphabet") {
+    const NameTokenizer tokenizer = NameTokenizer::from_text("Zoé\r\n\nЮлия\n");
+    CHECK(tokenizer.vocab() == 8);
+    const Tokens tokens = tokenizer.encode("Юлия");
+    CHECK(tokens.size() == 6);
+    CHECK(tokenizer.decode(std::span(tokens).subspan(1)) == "Юлия");
+    CHECK_THROWS_WITH(tokenizer.encode("Zoë"), "names: `ë` of `Zoë` is not a character of the tokenizer");
+    CHECK_THROWS_AS(NameTokenizer::from_text("a\xff"), FileError);
+}
+
+TEST_CASE("names: a tokenizer survives its file, and nothing else does") {
+    const NameTokenizer tokenizer = NameTokenizer::from_text("éa");
+    CHECK(NameTokenizer::from_json(tokenizer.to_json()).encode("aé") == tokenizer.encode("aé"));
+    for (const char* broken : {"", "{", "[]", "{\"type\": \"bpe\"}", "{\"type\": \"names\"}"})
+        CHECK_THROWS_AS(NameTokenizer::from_json(broken), FileError);
+}
+
+TEST_CASE("names: blank lines are passed over, long names counted, and no name at all is an error") {
+    const NameTokenizer letters = NameTokenizer::letters();
+    const auto corpus = models::read_names("ann\n\n  \nbartholomew\n123\nbo", letters, 4, "list.txt");
+    CHECK(corpus.names.size() == 2);
+    CHECK(corpus.too_long == 1);
+    CHECK_THROWS_WITH(models::read_names("1\n2\n", letters, 16, "list.txt"),
+                      "list.txt: no usable name: one name of 1 to 15 characters a line is wanted");
+}
+
+TEST_CASE("names: the built-in list has at least 2,000 different names of letters") {
+    const auto corpus = models::read_names(models::built_in_names(), NameTokenizer::letters(), 16, "built in");
+    CHECK(corpus.names.size() >= 2000);
+    CHECK(std::set<Tokens>(corpus.names.begin(), corpus.names.end()).size() == corpus.names.size());
+}
+
+TEST_CASE("epoch order: every epoch visits all once, in its own order, reproducibly") {
+    models::EpochOrder order(10, 3), again(10, 3);
+    std::vector<Index> first, second;
+    for (Index k = 0; k < 10; ++k) first.push_back(order[k]);
+    for (Index k = 10; k < 20; ++k) second.push_back(order[k]);
+    CHECK(first != second);
+    CHECK(again[17] == second[7]);
+    std::ranges::sort(first);
+    std::ranges::sort(second);
+    CHECK(first == second);
+    CHECK(std::set<Index>(first.begin(), first.end()).size() == 10);
+}
+
+TEST_CASE("sampler: temperature 0 and top-k 1 take the likeliest") {
+    nn::Rng rng(1);
+    const std::vector<float> logits{1, 4, 2, 4};
+    for (int i = 0; i < 20; ++i) {
+        CHECK(models::sample(logits, {.temperature = 0}, rng) == 1);
+        CHECK(models::sample(logits, {.top_k = 1}, rng) == 1);
+    }
+}
+
+TEST_CASE("sampler: frequencies follow the softmax") {
+    nn::Rng rng(1);
+    const std::vector<float> logits{0, std::log(3.0f)};
+    int ones = 0;
+    for (int i = 0; i < 10000; ++i) ones += models::sample(logits, {}, rng);
+    CHECK(std::abs(ones - 7500) < 200);
+}
+
+TEST_CASE("sampler: top-p keeps the fewest that reach the mass") {
+    nn::Rng rng(1);
+    const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.2f)};
+    for (int i = 0; i < 200; ++i) CHECK(models::sample(logits, {.top_p = 0.7}, rng) < 2);
+}
+
+TEST_CASE("sampler: options out of range and broken logits are refused") {
+    nn::Rng rng(1);
+    const std::vector<float> logits{0, 1};
+    CHECK_THROWS_AS(models::sample(logits, {.temperature = -1}, rng), ValueError);
+    CHECK_THROWS_AS(models::sample(logits, {.top_p = 0}, rng), ValueError);
+    const std::vector<float> broken{0, std::numeric_limits<float>::quiet_NaN()};
+    CHECK_THROWS_WITH(models::sample(broken, {}, rng), "sample: the logits are not finite; the model is broken");
+}

@@ -1,0 +1,257 @@
+#include "../catch.hpp"
+
+#include <xtape/nn/file.hpp>
+#include <xtape/tools/model_command.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using xtape::tools::Json;
+
+/// A folder that is gone with the test.
+struct Scratch {
+    fs::path path;
+
+    Scratch() {
+        std::string pattern = (fs::temp_directory_path() / "xtape-test-XXXXXX").string();
+        path = ::mkdtemp(pattern.data());
+    }
+    ~Scratch() { fs::remove_all(path); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+
+    std::string operator/(const std::string& name) const { return (path / name).string(); }
+    std::string write(const std::string& name, std::string_view text) const {
+        xtape::nn::atomic_write(path / name, text);
+        return *this / name;
+    }
+};
+
+/// Sends a stream of the process to a file for a while.
+class Redirect {
+public:
+    Redirect(int stream, const std::string& file) : stream_(stream), saved_(::dup(stream)) {
+        const int target = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        ::dup2(target, stream);
+        ::close(target);
+    }
+    ~Redirect() {
+        std::fflush(stdout);
+        ::dup2(saved_, stream_);
+        ::close(saved_);
+    }
+    Redirect(const Redirect&) = delete;
+    Redirect& operator=(const Redirect&) = delete;
+
+private:
+    int stream_, saved_;
+};
+
+struct Outcome {
+    int status;
+    std::string out, error;
+};
+
+Outcome xtape_command(std::vector<std::string> words) {
+    const Scratch scratch;
+    std::vector<const char*> pointers{"xtape"};
+    for (const std::string& word : words) pointers.push_back(word.c_str());
+    int status = 0;
+    {
+        std::fflush(stdout);
+        const Redirect out(STDOUT_FILENO, scratch / "out"), error(STDERR_FILENO, scratch / "error");
+        status = xtape::tools::run_command(pointers);
+    }
+    return {status, xtape::nn::read_file(scratch / "out"), xtape::nn::read_file(scratch / "error")};
+}
+
+std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
+    return more;
+}
+
+std::string weights(const std::string& run) { return xtape::nn::read_file(run + "/model.safetensors"); }
+
+}  // namespace
+
+TEST_CASE("train: --json prints one object, and the run folder holds its seven files") {
+    const Scratch scratch;
+    const Outcome outcome = xtape_command({"train", "microgpt", "--out", scratch / "run", "--steps", "30", "--json",
+                                           "--val-fraction", "0.1", "--eval-every", "10"});
+    REQUIRE(outcome.status == 0);
+    const Json result = Json::parse(outcome.out);
+    CHECK(result.at("steps") == 30);
+    CHECK(result.at("loss_last_100").get<double>() < 3.5);
+    CHECK(result.at("val_loss").get<double>() < 3.5);
+    for (const char* key : {"seconds", "us_per_step", "tokens_per_second", "peak_bytes"}) CHECK(result.at(key) > 0);
+    for (const char* name : {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors",
+                             "trainer.json", "metrics.jsonl", "loss.svg"})
+        CHECK(fs::exists(scratch.path / "run" / name));
+}
+
+TEST_CASE("train: the same seed gives the same bits, on one thread or two") {
+    const Scratch scratch;
+    const auto run = [&](const std::string& name, const std::string& threads) {
+        REQUIRE(xtape_command(train(scratch / name, {"--steps", "60", "--threads", threads})).status == 0);
+        return weights(scratch / name);
+    };
+    const std::string first = run("a", "1");
+    CHECK(run("b", "1") == first);
+    CHECK(run("c", "2") == first);
+}
+
+TEST_CASE("train: stopped after 15 of 30 steps and resumed gives the bits of 30 at once") {
+    const Scratch scratch;
+    const std::vector<std::string> settings{"--steps", "30", "--batch", "3", "--accumulate", "2", "--clip", "1"};
+    REQUIRE(xtape_command(train(scratch / "whole", settings)).status == 0);
+    std::vector<std::string> half = settings;
+    half.insert(half.end(), {"--stop-after", "15"});
+    REQUIRE(xtape_command(train(scratch / "parts", half)).status == 0);
+    CHECK(weights(scratch / "parts") != weights(scratch / "whole"));
+    REQUIRE(xtape_command(train(scratch / "parts", {"--resume"})).status == 0);
+    CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
+    CHECK(xtape::nn::read_file(scratch / "parts/metrics.jsonl") == xtape::nn::read_file(scratch / "whole/metrics.jsonl"));
+}
+
+TEST_CASE("generate: samples follow the seed, and keep the prompt") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "30"})).status == 0);
+    const Outcome one = xtape_command({"generate", scratch / "run", "--samples", "4", "--prompt", "an"});
+    REQUIRE(one.status == 0);
+    CHECK(std::count(one.out.begin(), one.out.end(), '\n') == 4);
+    CHECK(one.out.rfind("an", 0) == 0);
+    CHECK(xtape_command({"generate", scratch / "run", "--samples", "4", "--prompt", "an"}).out == one.out);
+    CHECK(xtape_command({"generate", scratch / "run", "--samples", "4", "--seed", "2"}).out != one.out);
+    CHECK(xtape_command({"generate", scratch / "run", "--prompt", "averyveryverylongname"}).status == 2);
+}
+
+TEST_CASE("eval and info: a trained run tells its loss and its settings") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "30"})).status == 0);
+    const std::string names = scratch.write("names.txt", "ann\nbob\n");
+    const Outcome eval = xtape_command({"eval", scratch / "run", "--data", names, "--json"});
+    REQUIRE(eval.status == 0);
+    CHECK(Json::parse(eval.out).at("perplexity") > 1);
+    const Outcome info = xtape_command({"info", scratch / "run", "--json"});
+    REQUIRE(info.status == 0);
+    CHECK(Json::parse(info.out).at("parameters") == 4192);
+    CHECK(Json::parse(info.out).at("steps") == "30");
+}
+
+TEST_CASE("a folder that holds a run is refused without --resume or --overwrite") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    const Outcome again = xtape_command(train(scratch / "run", {"--steps", "5"}));
+    CHECK(again.status == 2);
+    CHECK(again.error.find("holds a run; say --resume") != std::string::npos);
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "5", "--overwrite"})).status == 0);
+    const Outcome other = xtape_command(train(scratch / "run", {"--resume", "--dim", "32"}));
+    CHECK(other.status == 2);
+    CHECK(other.error.find("holds a run with another config") != std::string::npos);
+}
+
+TEST_CASE("wrong usage exits with 2 and one line") {
+    const Scratch scratch;
+    for (const auto& words : std::vector<std::vector<std::string>>{
+             {},
+             {"train"},
+             {"train", "nonsense"},
+             {"audit", "microgpt", "--fault", "nonsense"},
+             {"generate"},
+             train(scratch / "run", {"--nonsense"}),
+             train(scratch / "run", {"--steps", "0"}),
+             train(scratch / "run", {"--dim", "18"}),
+             train(scratch / "run", {"--norm", "batch"}),
+             train(scratch / "run", {"--resume", "--overwrite"})}) {
+        const Outcome outcome = xtape_command(words);
+        CHECK(outcome.status == 2);
+        CHECK(outcome.out.empty());
+        CHECK(outcome.error.rfind("xtape: ", 0) == 0);
+        CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
+    }
+    CHECK_FALSE(fs::exists(scratch.path / "run" / "config.json"));
+}
+
+TEST_CASE("bad and missing files exit with 3 and one line, and leave nothing half-written") {
+    const Scratch scratch;
+    const std::string empty = scratch.write("empty.txt", ""), digits = scratch.write("digits.txt", "1\n2\n");
+    const std::string file = scratch.write("file", "x");
+    for (const auto& words : std::vector<std::vector<std::string>>{
+             train(scratch / "run", {"--data", scratch / "missing.txt"}),
+             train(scratch / "run", {"--data", scratch.path.string()}),
+             train(scratch / "run", {"--data", empty}),
+             train(scratch / "run", {"--data", digits}),
+             train(scratch / "run", {"--resume"}),
+             train(file, {}),
+             {"generate", scratch / "missing"},
+             {"generate", file},
+             {"info", scratch.path.string()},
+             {"eval", scratch / "missing", "--data", empty}}) {
+        const Outcome outcome = xtape_command(words);
+        CHECK(outcome.status == 3);
+        CHECK(outcome.out.empty());
+        CHECK(outcome.error.rfind("xtape: ", 0) == 0);
+        CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
+    }
+    CHECK_FALSE(fs::exists(scratch.path / "run" / "config.json"));
+}
+
+TEST_CASE("a broken run folder exits with 3, whichever file is broken") {
+    const Scratch scratch;
+    const std::string run = scratch / "run";
+    const std::string names = scratch.write("names.txt", "ann\n");
+    const auto refused = [&](const std::string& name, std::string_view text) {
+        REQUIRE(xtape_command(train(run, {"--steps", "5", "--overwrite"})).status == 0);
+        xtape::nn::atomic_write(run + "/" + name, text);
+        const Outcome outcome = xtape_command({"eval", run, "--data", names});
+        CHECK(outcome.status == 3);
+        CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
+    };
+    REQUIRE(xtape_command(train(run, {"--steps", "5"})).status == 0);
+    const std::string whole = weights(run);
+    std::string flipped = whole;
+    flipped[9] = static_cast<char>(flipped[9] ^ 0x10);
+    for (const char* config : {"", "{", "[]", "{\"model\": \"nonsense\"}", "{\"model\": \"microgpt\"}",
+                               "{\"model\": \"microgpt\", \"config\": {\"vocab\": \"many\"}}"})
+        refused("config.json", config);
+    refused("tokenizer.json", "{}");
+    refused("model.safetensors", "");
+    refused("model.safetensors", std::string_view(whole).substr(0, whole.size() / 2));
+    refused("model.safetensors", flipped);
+    refused("model.safetensors", whole + "more");
+    REQUIRE(xtape_command(train(scratch / "wide", {"--steps", "5", "--dim", "32"})).status == 0);
+    refused("model.safetensors", weights(scratch / "wide"));
+}
+
+TEST_CASE("audit: all parameters agree, and a fault is a failed check") {
+    const Outcome right = xtape_command({"audit", "microgpt", "--json"});
+    CHECK(right.status == 0);
+    const Json report = Json::parse(right.out);
+    CHECK(report.at("agree") == true);
+    CHECK(report.at("cases").size() == 30);
+    CHECK(report.at("f64").at("max_rel_reference") < 1e-12);
+    CHECK(report.at("f64").at("max_rel_finite_difference") < 1e-7);
+    const Outcome wrong = xtape_command({"audit", "all", "--fault", "transposed-weight", "--json"});
+    CHECK(wrong.status == 1);
+    int differing = 0;
+    const Json rows = Json::parse(wrong.out).at("parameters");
+    for (const Json& row : rows) {
+        if (row.at("verdict") != "differs") continue;
+        ++differing;
+        CHECK(row.at("name") == "layers.0.wo");
+        CHECK(row.at("diagnosis") == "transposed");
+    }
+    CHECK(differing == 1);
+}
+
+TEST_CASE("--help exits with 0") {
+    CHECK(xtape_command({"--help"}).status == 0);
+    CHECK(xtape_command({"train", "microgpt", "--help"}).out.find("--steps") != std::string::npos);
+}
