@@ -116,8 +116,11 @@ void race_microgpt(const std::string& title, int dim, const std::vector<int>& le
                            },
                            std::max(1, steps / 20)});
 #ifdef XTAPE_HAS_TORCH
-    TorchMicrogpt torch(dim, weights);
-    competitors.push_back({"PyTorch eager", [&] { torch.step(batch.inputs, batch.targets, batch.offsets, 1e-3f); },
+    peers::TorchMicrogpt torch(dim, weights.data());
+    competitors.push_back({"PyTorch eager",
+                           [&] {
+                               torch.step(batch.inputs.data(), batch.targets.data(), batch.offsets.data(), sequences, 1e-3);
+                           },
                            std::max(1, steps / 50)});
 #endif
     race(title, std::move(competitors), rounds);
