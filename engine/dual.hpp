@@ -84,6 +84,7 @@ Dual<V, (A | B)> chain(const V& y, const Dual<V, A>& a, const V& slope_a, const 
 /// y = a where a > b, b where a < b; between equal ones the derivative is shared.
 template <class V, unsigned A, unsigned B>
 Dual<V, (A | B)> greater_of(const V& y, const V& va, const V& vb, const Dual<V, A>& a, const Dual<V, B>& b) {
+    using kernels::select;
     return dual_of<(A | B)>(y, [&]<unsigned I>() -> V {
         const V da = a.template partial<I>();
         const V db = b.template partial<I>();
@@ -170,8 +171,7 @@ template <class V, unsigned By> Dual<V, By> abs(const Dual<V, By>& x) {
     return detail::chain(V(abs(x.value)), x, kernels::sign(x.value));
 }
 /// x^p for a fixed exponent.
-template <class V, unsigned By, detail::Number P>
-Dual<V, By> pow(const Dual<V, By>& x, const P& p) {
+template <class V, unsigned By, detail::Number P> Dual<V, By> pow(const Dual<V, By>& x, const P& p) {
     const auto exponent = static_cast<kernels::Scalar<V>>(p);
     return detail::chain(kernels::power(x.value, exponent), x, kernels::power_slope(x.value, exponent));
 }

@@ -46,9 +46,16 @@ Parameter<T>& Parameter<T>::operator=(Parameter&& other) noexcept {
 template <class T>
 Parameter<T>::~Parameter() {
     if (state_ == nullptr) return;  // moved from
-    this->body()->parameter = nullptr;
+    release_body();
     Tape<T>::forget(state_.get());
     if (detail::open_log != nullptr) std::erase(detail::open_log->states, state_.get());
+}
+
+/// The present values become a plain tensor, of this thread: the one that may write the Parameter.
+template <class T>
+void Parameter<T>::release_body() {
+    this->body()->parameter = nullptr;
+    this->body()->thread = detail::thread_mark();
 }
 
 template <class T>
@@ -59,7 +66,7 @@ std::span<T> Parameter<T>::write() {
                                      to_string(this->shape())));
     if (this->body()->count > 1) {
         Tensor<T> fresh(this->shape(), this->values());
-        this->body()->parameter = nullptr;
+        release_body();
         fresh.body()->parameter = state_.get();
         state_->body = fresh.body();
         Tensor<T>::operator=(std::move(fresh));

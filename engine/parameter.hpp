@@ -59,6 +59,8 @@ public:
     detail::ParameterState<T>* state() const { return state_.get(); }
 
 private:
+    void release_body();
+
     std::unique_ptr<detail::ParameterState<T>> state_;
 };
 

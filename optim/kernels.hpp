@@ -22,7 +22,7 @@ template <class T> void adam(Index n, T* w, const T* g, T* m, T* v, const AdamFa
     using B = Batch<T>;
     const B beta1(f.beta1), fresh1(f.one_minus_beta1), beta2(f.beta2), fresh2(f.one_minus_beta2);
     const B rate(f.rate), eps(f.eps), l2(f.l2), shrink(f.shrink);
-    for_batches<T>(n, [&](Index i, auto count) {
+    const auto update = [=](Index i, auto count) {
         const B value = load(w + i, count);
         const B grad = load(g + i, count) + l2 * value;
         const B first = beta1 * load(m + i, count) + fresh1 * grad;
@@ -30,7 +30,11 @@ template <class T> void adam(Index n, T* w, const T* g, T* m, T* v, const AdamFa
         store(m + i, first, count);
         store(v + i, second, count);
         store(w + i, shrink * value - rate * first / (sqrt(second) + eps), count);
-    });
+    };
+    // Not for_batches: GCC does not inline that here, and then reads the factors again for every batch.
+    Index i = 0;
+    for (; i + width<T> <= n; i += width<T>) update(i, std::integral_constant<Index, width<T>>());
+    if (i < n) update(i, n - i);
 }
 
 /// w −= lr u for g + l2 w: u = b = momentum b + g, or u = g + momentum b with nesterov; u = g where b is null.

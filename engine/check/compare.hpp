@@ -118,8 +118,8 @@ template <class T, class B> Backward<T> adapt_backward(const B& backward) {
 /// The tape against a hand-written backward pass, on four draws: `inputs`, and three perturbed ones. `forward` is a
 /// generic callable of Tensors; `backward(in, grads)` for a scalar, or `backward(in, dy, grads)`, is given
 /// `const std::vector<std::vector<T>>&` and writes or adds into another. It may return the forward's output (a T or a
-/// std::vector<T>), which is compared first. Typed for float it is judged by the f32 noise floor, for double by
-/// `f64_tolerance`, with `auto` parameters by both.
+/// std::vector<T>), which is compared first. Typed for float it is judged by the f32 noise floor (of the tape on four
+/// draws, and of its own rounding up to 1e-5), for double by `f64_tolerance`, with `auto` parameters by both.
 template <class Forward, class B, std::size_t N>
 GradReport compare(const Forward& forward, const B& backward, const Tensor<double> (&inputs)[N],
                    const CompareOptions& options = {}) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,6 +14,8 @@ namespace xtape::check {
 namespace {
 
 constexpr std::size_t draws = 4;
+constexpr double eps32 = std::numeric_limits<float>::epsilon();
+constexpr double most_rounding = 1e-5;  // no more than this passes for a candidate's own rounding
 
 template <class T> Tensor<T> converted(const Tensor<double>& x) {
     return {x.shape(), std::vector<T>(x.values().begin(), x.values().end())};
@@ -34,9 +37,9 @@ Tensor<double> rounded(const Tensor<double>& x, const auto& change) {
 /// One set of inputs with its cotangent, and the tape's gradients there.
 struct Draw {
     std::vector<Tensor<double>> inputs;
-    Tensor<double> cotangent;
-    TapeGradients<double> truth;
-    TapeGradients<float> f32;
+    Tensor<double> cotangent = {};
+    TapeGradients<double> truth = {};
+    TapeGradients<float> f32 = {};
 };
 
 /// Random, and correlated with the output: a term that is orthogonal to the one may not be to the other.
@@ -46,27 +49,99 @@ Tensor<double> random_cotangent(const Tensor<double>& y, Random& random) {
     return rounded(y, [&](double v) { return 0.5 * v / largest + random.uniform(-1, 1); });
 }
 
-Draw make_draw(const TensorFunction<double>& forward64, const TensorFunction<float>& forward32,
-               std::span<const Tensor<double>> inputs, bool scalar, double perturb, Random& random) {
-    Draw draw;
+/// The function in both precisions.
+struct Forward {
+    const TensorFunction<double>& f64;
+    const TensorFunction<float>& f32;
+};
+
+Draw make_draw(const Forward& forward, std::vector<Tensor<double>> inputs, const MakeCotangent<double>& cotangent) {
+    Draw draw{.inputs = std::move(inputs)};
+    draw.truth = tape_gradients<double>(forward.f64, draw.inputs,
+                                        [&](const Tensor<double>& y) { return draw.cotangent = cotangent(y); });
+    if (!draw.cotangent) draw.cotangent = cotangent(draw.truth.y);
     std::vector<Tensor<float>> inputs32;
-    for (const Tensor<double>& x : inputs) {
-        draw.inputs.push_back(rounded(x, [&](double v) { return v * (1 + random.uniform(-perturb, perturb)); }));
-        inputs32.push_back(converted<float>(draw.inputs.back()));
-    }
-    draw.truth = tape_gradients<double>(forward64, draw.inputs, [&](const Tensor<double>& y) {
-        return draw.cotangent = scalar ? Tensor<double>::full(y.shape(), 1) : random_cotangent(y, random);
-    });
-    const Tensor<double>& y = draw.truth.y;
-    if (scalar && y.size() != 1)
-        throw ShapeError(
-            fmt::format("compare: a backward without a cotangent needs a scalar: output is {}; let it take "
-                        "(inputs, dy, gradients)",
-                        to_string(y.shape())));
-    if (!draw.cotangent) draw.cotangent = Tensor<double>::full(y.shape(), 1);
-    draw.f32 = tape_gradients<float>(forward32, inputs32,
+    for (const Tensor<double>& x : draw.inputs) inputs32.push_back(converted<float>(x));
+    draw.f32 = tape_gradients<float>(forward.f32, inputs32,
                                      [&](const Tensor<float>&) { return converted<float>(draw.cotangent); });
     return draw;
+}
+
+std::vector<Tensor<double>> perturbed(std::span<const Tensor<double>> inputs, double by, Random& random) {
+    std::vector<Tensor<double>> result;
+    for (const Tensor<double>& x : inputs)
+        result.push_back(rounded(x, [&](double v) { return v * (1 + random.uniform(-by, by)); }));
+    return result;
+}
+
+std::vector<Draw> make_draws(const Forward& forward, std::span<const Tensor<double>> inputs, bool scalar,
+                             double perturb, Random& random) {
+    const auto cotangent = [&](const Tensor<double>& y) {
+        if (!scalar) return random_cotangent(y, random);
+        if (y.size() != 1)
+            throw ShapeError(
+                fmt::format("compare: a backward without a cotangent needs a scalar: output is {}; let it take "
+                            "(inputs, dy, gradients)",
+                            to_string(y.shape())));
+        return Tensor<double>::full(y.shape(), 1);
+    };
+    std::vector<Draw> all;
+    for (std::size_t draw = 0; draw < draws; ++draw)
+        all.push_back(make_draw(forward, perturbed(inputs, draw == 0 ? 0 : perturb, random), cotangent));
+    return all;
+}
+
+/// What a hand-written backward gives.
+template <class T> struct HandRun {
+    std::vector<T> output;
+    Arrays<T> gradients;
+};
+
+template <class T> HandRun<T> run_by_hand(const Backward<T>& backward, const Draw& draw, int passes) {
+    Arrays<T> inputs;
+    HandRun<T> run;
+    for (const Tensor<double>& x : draw.inputs) {
+        inputs.emplace_back(x.values().begin(), x.values().end());
+        run.gradients.emplace_back(x.values().size());
+    }
+    const std::vector<T> dy(draw.cotangent.values().begin(), draw.cotangent.values().end());
+    for (int pass = 0; pass < passes; ++pass) run.output = backward(inputs, dy, run.gradients);
+    return run;
+}
+
+/// How far the errors of a candidate spread, relative to the largest element of the truth.
+double spread_of(std::span<const std::vector<double>> errors, const Tensor<double>& truth) {
+    double spread = 0, largest = 0;
+    for (std::size_t i = 0; i < truth.values().size(); ++i) {
+        double mean = 0;
+        for (const auto& error : errors) mean += error[i] / static_cast<double>(errors.size());
+        for (const auto& error : errors) spread = std::max(spread, std::abs(error[i] - mean));
+        largest = std::max(largest, std::abs(truth.data()[i]));
+    }
+    return largest > 0 && std::isfinite(spread) ? std::min(spread / largest, most_rounding) : 0;
+}
+
+/// The candidate's own rounding, which in sequential sums is more than the tape's: at inputs that differ in their last
+/// bits the error of rounding differs, while that of a fault stays.
+void raise_by_rounding(std::vector<double>& noise, const Forward& forward, const Draw& base,
+                       const Backward<float>& backward, Random& random) {
+    std::vector<std::vector<std::vector<double>>> errors(noise.size());
+    const auto keep = [&](std::size_t i, const std::vector<float>& candidate, const Tensor<double>& truth) {
+        if (!truth || candidate.size() != truth.values().size()) return;
+        auto& error = errors[i].emplace_back(candidate.begin(), candidate.end());
+        for (std::size_t k = 0; k < error.size(); ++k) error[k] -= truth.data()[k];
+    };
+    for (std::size_t k = 0; k < draws; ++k) {
+        const Draw draw = make_draw(forward, perturbed(base.inputs, 16 * eps32, random),
+                                    [&](const Tensor<double>&) { return base.cotangent; });
+        const HandRun<float> run = run_by_hand(backward, draw, 1);
+        for (std::size_t i = 0; i < run.gradients.size(); ++i) keep(i, run.gradients[i], draw.truth.dx[i]);
+        keep(run.gradients.size(), run.output, draw.truth.y);
+    }
+    for (std::size_t i = 0; i < noise.size(); ++i) {
+        const Tensor<double>& truth = i < base.inputs.size() ? base.truth.dx[i] : base.truth.y;
+        if (!errors[i].empty()) noise[i] = std::max(noise[i], spread_of(errors[i], truth));
+    }
 }
 
 /// The noise floor of each gradient, and (last) of the output: the largest over the draws.
@@ -100,17 +175,9 @@ std::string name_of(const CompareOptions& options, std::size_t input) {
 template <class T>
 GradReport judge_draw(const Draw& draw, const Backward<T>& backward, std::span<const double> noise,
                       const CompareOptions& options) {
-    Arrays<T> inputs, gradients;
-    for (const Tensor<double>& x : draw.inputs) {
-        inputs.emplace_back(x.values().begin(), x.values().end());
-        gradients.emplace_back(x.values().size());
-    }
-    const std::vector<T> dy(draw.cotangent.values().begin(), draw.cotangent.values().end());
-    const std::vector<T> output = backward(inputs, dy, gradients);
-    if (options.accumulates) backward(inputs, dy, gradients);
-
+    const auto [output, gradients] = run_by_hand(backward, draw, options.accumulates ? 2 : 1);
     std::vector<Evidence> evidence;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
         Evidence& one = evidence.emplace_back(Evidence{name_of(options, i),
                                                        draw.inputs[i].shape(),
                                                        widened(draw.truth.dx[i]),
@@ -167,10 +234,10 @@ GradReport compare(const TensorFunction<double>& forward64, const TensorFunction
                    const Backward<double>& backward64, const Backward<float>& backward32,
                    std::span<const Tensor<double>> inputs, bool scalar, const CompareOptions& options) {
     Random random(options.seed);
-    std::vector<Draw> all;
-    for (std::size_t draw = 0; draw < draws; ++draw)
-        all.push_back(make_draw(forward64, forward32, inputs, scalar, draw == 0 ? 0 : options.perturb, random));
-    const std::vector<double> noise = noise_floors(all);
+    const Forward forward{forward64, forward32};
+    const std::vector<Draw> all = make_draws(forward, inputs, scalar, options.perturb, random);
+    std::vector<double> noise = noise_floors(all);
+    if (backward32) raise_by_rounding(noise, forward, all[0], backward32, random);
     GradReport report{.check = "compare", .seed = options.seed, .factor = options.factor};
     if (backward32) judge_all(report, all, backward32, noise, options);
     if (backward64) judge_all(report, all, backward64, noise, options);

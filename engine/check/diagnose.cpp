@@ -21,10 +21,13 @@ bool matches(const Suspect& suspect, const auto& expected, double tolerance) {
 }
 
 std::string not_finite(const Suspect& suspect) {
-    const auto at = std::ranges::find_if(suspect.candidate, [](double v) { return !std::isfinite(v); });
-    if (at == suspect.candidate.end()) return {};
-    return fmt::format("{} at {}", std::isnan(*at) ? "NaN" : "infinity",
-                       place_of(at - suspect.candidate.begin(), suspect.shape));
+    for (const auto& [values, whose] : {std::pair{suspect.candidate, ""}, {suspect.truth, " of the truth itself"}}) {
+        const auto at = std::ranges::find_if(values, [](double v) { return !std::isfinite(v); });
+        if (at == values.end()) continue;
+        return fmt::format("{} at {}{}", std::isnan(*at) ? "NaN" : "infinity",
+                           place_of(at - values.begin(), suspect.shape), whose);
+    }
+    return {};
 }
 
 std::string never_written(const Suspect& suspect) {

@@ -21,16 +21,21 @@ struct Attention {
 template <class T>
 void attention(const Attention& shape, const T* q, const T* k, const T* v, T* o, T* lse);
 
-/// Where a gradient goes: nowhere when data is null.
+/// What the backward reads: the forward's inputs and outputs, and the gradient of o.
 template <class T>
-struct AttentionGradient {
-    T* data;
-    bool accumulate;
+struct AttentionInputs {
+    const T *q, *k, *v, *o, *lse, *d_o;
 };
 
-/// The gradients of q, k and v from that of o, `d_o`; the probabilities are computed again from lse.
+/// Where the gradients go: nowhere when null. Whether they are added to what is there.
 template <class T>
-void attention_backward(const Attention& shape, const T* q, const T* k, const T* v, const T* o, const T* lse,
-                        const T* d_o, AttentionGradient<T> dq, AttentionGradient<T> dk, AttentionGradient<T> dv);
+struct AttentionGradients {
+    T *dq, *dk, *dv;
+    bool add_q, add_k, add_v;
+};
+
+/// The gradients of q, k and v from that of o; the probabilities are computed again from lse.
+template <class T>
+void attention_backward(const Attention& shape, const AttentionInputs<T>& in, const AttentionGradients<T>& out);
 
 }  // namespace xtape::kernels

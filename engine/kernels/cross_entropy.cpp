@@ -14,7 +14,7 @@ double row_loss(const CrossEntropy& shape, const T* logits, std::int32_t target,
     lse = static_cast<T>(row_lse);
     const double at_target = static_cast<double>(logits[target]);
     if (shape.smoothing == 0) return row_lse - at_target;
-    const double all = sum_along<T>(shape.columns, [=](Index i, auto count) { return load_or(logits + i, count, T(0)); });
+    const double all = sum_along<T>(shape.columns, [=](Index i, auto count) { return get(logits + i, count); });
     return row_lse - (1 - shape.smoothing) * at_target - shape.smoothing / static_cast<double>(shape.columns) * all;
 }
 
@@ -56,7 +56,7 @@ void cross_entropy_backward(const CrossEntropy& shape, const T* logits, const st
         }
         const Batch<T> subtract(lse[row]);
         for_batches<T>(shape.columns, [&](Index i, auto count) {
-            put(to + i, exp(load(from + i, count) - subtract) * factor - everywhere, count, accumulate);
+            put(to + i, exp(get(from + i, count) - subtract) * factor - everywhere, count, accumulate);
         });
         to[targets[row]] -= at_target;
     });

@@ -12,7 +12,7 @@ void gather_rows(Index rows, Index columns, const T* table, const std::int32_t* 
         for (Index t = begin; t < end; ++t) {
             const T* from = table + ids[t] * columns;
             T* to = y + t * columns;
-            for_batches<T>(columns, [=](Index i, auto count) { put(to + i, load(from + i, count), count, accumulate); });
+            for_batches<T>(columns, [=](Index i, auto count) { put(to + i, get(from + i, count), count, accumulate); });
         }
     });
 }
@@ -28,7 +28,7 @@ void scatter_rows(Index rows, Index columns, const T* x, const std::int32_t* ids
         for (Index t = 0; t < rows; ++t) {
             const T* from = x + t * columns + begin;
             T* to = table + ids[t] * columns + begin;
-            for_batches<T>(end - begin, [=](Index i, auto count) { put(to + i, load(from + i, count), count, true); });
+            for_batches<T>(end - begin, [=](Index i, auto count) { put(to + i, get(from + i, count), count, true); });
         }
     });
 }

@@ -20,8 +20,8 @@ template <class V> V constant(double value) { return V(static_cast<Scalar<V>>(va
 template <std::floating_point T> T select(bool condition, T yes, T no) { return condition ? yes : no; }
 
 /// The larger and the smaller of two; a NaN in either comes through.
-template <class V> V larger(const V& a, const V& b) { return select(a != a, a, select(a > b, a, b)); }
-template <class V> V smaller(const V& a, const V& b) { return select(a != a, a, select(a < b, a, b)); }
+template <class V> V larger(const V& a, const V& b) { return select(a == a, select(a > b, a, b), a); }
+template <class V> V smaller(const V& a, const V& b) { return select(a == a, select(a < b, a, b), a); }
 
 /// 1 where a > b, 1/2 where they are equal, else 0: the part of a in the gradient of their maximum.
 template <class V> V larger_share(const V& a, const V& b) {

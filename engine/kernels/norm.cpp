@@ -14,9 +14,9 @@ void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
     parallel_for(columns, tile, worth_threads(0, bytes), [&](Index begin, Index end) {
         for_batches<T>(end - begin, [&](Index j, auto count) {
             const Index i = begin + j;
-            Batch<T> total = accumulate ? load(y + i, count) : Batch<T>(T(0));
+            Batch<T> total = accumulate ? get(y + i, count) : Batch<T>(T(0));
             for (Index row = 0; row < rows; ++row) total += term(row, i, count);
-            store(y + i, total, count);
+            put(y + i, total, count);
         });
     });
 }
@@ -29,14 +29,14 @@ void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* 
         const T* from = x + row * columns;
         T* to = y + row * columns;
         const double squares = sum_along<T>(columns, [from](Index i, auto count) {
-            const Batch<T> v = load_or(from + i, count, T(0));
+            const Batch<T> v = get(from + i, count);
             return v * v;
         });
         rstd[row] = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(columns) + eps));
         const Batch<T> r(rstd[row]);
         for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> normed = load(from + i, count) * r;
-            store(to + i, w == nullptr ? normed : normed * load(w + i, count), count);
+            const Batch<T> normed = get(from + i, count) * r;
+            put(to + i, w == nullptr ? normed : normed * get(w + i, count), count);
         });
     });
 }
@@ -48,15 +48,15 @@ void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const 
         const T* in = x + row * columns;
         const T* g = dy + row * columns;
         const auto weighted = [g, w](Index i, auto count) {
-            const Batch<T> value = load_or(g + i, count, T(0));
-            return w == nullptr ? value : value * load(w + i, count);
+            const Batch<T> value = get(g + i, count);
+            return w == nullptr ? value : value * get(w + i, count);
         };
         const double products = sum_along<T>(
-            columns, [&](Index i, auto count) { return weighted(i, count) * load_or(in + i, count, T(0)); });
+            columns, [&](Index i, auto count) { return weighted(i, count) * get(in + i, count); });
         const double r = static_cast<double>(rstd[row]);
         const Batch<T> scale(rstd[row]), mean(static_cast<T>(r * r * r * products / static_cast<double>(columns)));
         for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> value = scale * weighted(i, count) - mean * load(in + i, count);
+            const Batch<T> value = scale * weighted(i, count) - mean * get(in + i, count);
             put(dx + row * columns + i, value, count, accumulate);
         });
     });
@@ -65,14 +65,14 @@ void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const 
 template <class T>
 void rms_norm_backward_weight(Index rows, Index columns, const T* x, const T* rstd, const T* dy, T* dw, bool accumulate) {
     sum_rows(rows, columns, dw, accumulate, [=](Index row, Index i, auto count) {
-        return load(dy + row * columns + i, count) * load(x + row * columns + i, count) * rstd[row];
+        return get(dy + row * columns + i, count) * get(x + row * columns + i, count) * rstd[row];
     });
 }
 
 template <class T>
 void add_rows(Index rows, Index columns, const T* x, T* y, bool accumulate) {
     sum_rows(rows, columns, y, accumulate,
-             [=](Index row, Index i, auto count) { return load(x + row * columns + i, count); });
+             [=](Index row, Index i, auto count) { return get(x + row * columns + i, count); });
 }
 
 template void rms_norm(Index, Index, double, const float*, const float*, float*, float*);

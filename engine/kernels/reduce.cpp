@@ -29,95 +29,111 @@ template <class Join, class T> Batch<T> only(const Batch<T>& batch, Index count)
     return select(load(lanes.data()) < Batch<T>(static_cast<T>(count)), batch, Batch<T>(Join::template none<T>));
 }
 
-/// All of n elements as one: four chains side by side, in blocks.
+/// All of n elements as one: four chains side by side.
 template <class Join, class T> T fold_row(Index n, const T* x) {
     constexpr Index w = width<T>;
-    constexpr Index block = 64 * 4 * w;
-    const Batch<T> none(Join::template none<T>);
-    Batch<T> total = none;
+    std::array<Batch<T>, 4> chain;
+    chain.fill(Batch<T>(Join::template none<T>));
     Index i = 0;
-    while (n - i >= 4 * w) {
-        const Index end = std::min(n, i + block) - 4 * w;
-        std::array<Batch<T>, 4> chain{none, none, none, none};
-        for (; i <= end; i += 4 * w) {
-            for (std::size_t j = 0; j < 4; ++j)
-                chain[j] = Join::join(chain[j], load(x + i + static_cast<Index>(j) * w));
-        }
-        total = Join::join(total, Join::join(Join::join(chain[0], chain[1]), Join::join(chain[2], chain[3])));
+    for (; i + 4 * w <= n; i += 4 * w) {
+        for (std::size_t j = 0; j < 4; ++j) chain[j] = Join::join(chain[j], load(x + i + static_cast<Index>(j) * w));
     }
-    for_batches<T>(
-        n - i, [&](Index j, auto count) { total = Join::join(total, only<Join, T>(load(x + i + j, count), count)); });
-    return across<Join, T>(total);
+    for_batches<T>(n - i, [&](Index j, auto count) {
+        chain[0] = Join::join(chain[0], only<Join, T>(load(x + i + j, count), count));
+    });
+    return across<Join, T>(Join::join(Join::join(chain[0], chain[1]), Join::join(chain[2], chain[3])));
 }
 
-/// y[i] = y[i] joined with x[r, i] of the rows r < n, for `Tile` batches of columns; blocks of rows in registers.
+/// total[i] = total[i] joined with x[r, i] of the rows r < n, for `Tile` batches of columns, which stay in registers.
 template <class Join, std::size_t Tile, class T, class Count>
-void fold_tile(Index n, Count count, const T* x, Index row_stride, T* y) {
-    constexpr Index block = 128;
-    constexpr Index w = width<T>;
-    for (Index begin = 0; begin < n; begin += block) {
-        std::array<Batch<T>, Tile> total;
-        total.fill(Batch<T>(Join::template none<T>));
-        for (Index row = begin; row < std::min(n, begin + block); ++row) {
-            for (std::size_t j = 0; j < Tile; ++j)
-                total[j] = Join::join(total[j], load(x + row * row_stride + static_cast<Index>(j) * w, count));
-        }
-        for (std::size_t j = 0; j < Tile; ++j) {
-            T* out = y + static_cast<Index>(j) * w;
-            store(out, Join::join(load(out, count), total[j]), count);
-        }
+void fold_tile(Index n, Count count, const T* x, Index row_stride, double* total) {
+    constexpr auto w = static_cast<std::size_t>(width<T>);
+    std::array<Batch<T>, Tile> sums;
+    sums.fill(Batch<T>(Join::template none<T>));
+    for (Index row = 0; row < n; ++row) {
+        for (std::size_t j = 0; j < Tile; ++j)
+            sums[j] = Join::join(sums[j], load(x + row * row_stride + static_cast<Index>(j * w), count));
     }
+    alignas(64) std::array<T, Tile * w> part;
+    for (std::size_t j = 0; j < Tile; ++j) sums[j].store_aligned(part.data() + j * w);
+    const auto elements = static_cast<std::size_t>(count) * Tile;
+    for (std::size_t i = 0; i < elements; ++i) total[i] = Join::join(total[i], static_cast<double>(part[i]));
 }
 
-/// y[i] = y[i] joined with x[r, i] of the rows r < n, for i < columns.
-template <class Join, class T> void fold_rows(Index n, Index columns, const T* x, Index row_stride, T* y) {
+/// The same for all columns.
+template <class Join, class T> void fold_rows(Index n, Index columns, const T* x, Index row_stride, double* total) {
     constexpr Index w = width<T>;
     Index i = 0;
     for (; i + 4 * w <= columns; i += 4 * w)
-        fold_tile<Join, 4>(n, std::integral_constant<Index, w>(), x + i, row_stride, y + i);
+        fold_tile<Join, 4>(n, std::integral_constant<Index, w>(), x + i, row_stride, total + i);
     for_batches<T>(columns - i,
-                   [&](Index j, auto count) { fold_tile<Join, 1>(n, count, x + i + j, row_stride, y + i + j); });
+                   [&](Index j, auto count) { fold_tile<Join, 1>(n, count, x + i + j, row_stride, total + i + j); });
 }
 
 /// What map_reduce does below the axes that it walks: `height` rows of elements, all into one element of y or all
-/// into one row of it. Values that are computed go through a block of scratch.
+/// into one row of it. Blocks are joined in T, what comes of them in double. What is computed goes through scratch.
 template <class Join, class T> class BlockFold {
 public:
     BlockFold(const Plan& plan, Index height, RowFunction<T> row) : plan_(plan), height_(height), row_(row) {}
 
     /// For `columns` columns, from the one where the operands begin at the given offsets.
     void operator()(Index columns, T* y, const T* const* x, const PerOperand& offsets) const {
-        if (row_.call == nullptr) {
-            fold(height_, columns, x[0] + offsets[1], plan_.stride[0][1], y + offsets[0]);
-            return;
-        }
         alignas(64) std::array<T, scratch_size> scratch;
-        const Index width = std::min(columns, scratch_size);
-        const Index high = scratch_size / width;
-        for (Index i = 0; i < columns; i += width) {
-            const Index n = std::min(width, columns - i);
-            for (Index r = 0; r < height_; r += high) {
-                const Index rows = std::min(high, height_ - r);
-                for (Index j = 0; j < rows; ++j) compute(n, scratch.data() + j * n, x, offsets, i, r + j);
-                fold(rows, n, scratch.data(), n, y + offsets[0] + i * plan_.step[0]);
-            }
-        }
+        const Source source{x, offsets, scratch.data()};
+        y += offsets[0];
+        if (plan_.step[0] == 0)
+            *y = static_cast<T>(Join::join(static_cast<double>(*y), fold_all(columns, source)));
+        else
+            for (Index i = 0; i < columns; i += widest) fold_band(i, std::min(widest, columns - i), y + i, source);
     }
 
 private:
-    static constexpr Index scratch_size = 2048;
+    static constexpr Index scratch_size = 4096;
+    static constexpr Index widest = 8 * width<T>;  // columns that are folded at a time
+    static constexpr Index highest = 64;           // rows in a block
 
-    void fold(Index rows, Index columns, const T* x, Index row_stride, T* y) const {
-        if (plan_.step[0] != 0)
-            fold_rows<Join>(rows, columns, x, row_stride, y);
-        else
-            *y = Join::join(*y, fold_row<Join>(columns, x));
+    struct Source {
+        const T* const* x;
+        const PerOperand& offsets;
+        T* scratch;
+    };
+    struct Block {
+        const T* data;
+        Index row_stride;
+    };
+
+    double fold_all(Index columns, const Source& source) const {
+        double total = Join::template none<double>;
+        for (Index i = 0; i < columns; i += scratch_size) {
+            const Index n = std::min(scratch_size, columns - i);
+            total = Join::join(total, static_cast<double>(fold_row<Join>(n, block(i, n, 0, 1, source).data)));
+        }
+        return total;
     }
-    void compute(Index n, T* to, const T* const* x, const PerOperand& offsets, Index i, Index row) const {
+    void fold_band(Index i, Index columns, T* y, const Source& source) const {
+        std::array<double, static_cast<std::size_t>(widest)> total;
+        std::fill_n(total.begin(), columns, Join::template none<double>);
+        const Index high = std::min(highest, scratch_size / columns);
+        for (Index row = 0; row < height_; row += high) {
+            const Index rows = std::min(high, height_ - row);
+            const Block values = block(i, columns, row, rows, source);
+            fold_rows<Join>(rows, columns, values.data, values.row_stride, total.data());
+        }
+        for (std::size_t j = 0; j < static_cast<std::size_t>(columns); ++j)
+            y[j] = static_cast<T>(Join::join(static_cast<double>(y[j]), total[j]));
+    }
+
+    /// The values to join: computed, or where they are.
+    Block block(Index i, Index columns, Index row, Index rows, const Source& source) const {
+        if (row_.call == nullptr)
+            return {source.x[0] + source.offsets[1] + i * plan_.step[1] + row * plan_.stride[0][1], plan_.stride[0][1]};
         std::array<const T*, most_operands> operand{};
-        for (std::size_t k = 1; k < plan_.operands; ++k)
-            operand[k] = x[k - 1] + offsets[k] + i * plan_.step[k] + row * plan_.stride[0][k];
-        row_.call(row_.f, n, to, operand.data() + 1, plan_.step.data() + 1);
+        for (Index r = 0; r < rows; ++r) {
+            for (std::size_t k = 1; k < plan_.operands; ++k)
+                operand[k] = source.x[k - 1] + source.offsets[k] + i * plan_.step[k] + (row + r) * plan_.stride[0][k];
+            row_.call(row_.f, columns, source.scratch + r * columns, operand.data() + 1, plan_.step.data() + 1);
+        }
+        return {source.scratch, columns};
     }
 
     const Plan& plan_;

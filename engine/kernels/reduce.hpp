@@ -1,6 +1,6 @@
 #pragma once
 // Loops that join many elements into one: sums, maxima and minima over any axes of a plan. The order follows from the
-// extents alone: chains side by side along a row, blocks of rows in registers, so that rounding errors stay small.
+// extents alone, and blocks are joined in double, so that rounding errors stay small.
 
 #include <xtape/engine/kernels/elementwise.hpp>
 #include <xtape/engine/kernels/functions.hpp>

@@ -1,32 +1,80 @@
 #pragma once
-// Rows: loads of the last, partial batch with a filling of the caller's choice, and reductions along a row.
+// Rows: loads and stores of the last, partial batch with a filling of the caller's choice, and reductions along a row.
 
 #include <xtape/engine/kernels/parallel.hpp>
 #include <xtape/engine/kernels/simd.hpp>
+
+#include <bit>
+#include <utility>
 
 namespace xtape::kernels {
 
 /// A whole batch; or the first `count` elements, the rest of the batch being `fill`.
 template <class T>
-Batch<T> load_or(const T* x, std::integral_constant<Index, width<T>>, T) {
+Batch<T> get(const T* x, std::integral_constant<Index, width<T>>, T = T(0)) {
     return load(x);
 }
 template <class T>
-Batch<T> load_or(const T* x, Index count, T fill) {
+Batch<T> get(const T* x, Index count, T fill = T(0)) {
+#ifdef __AVX512F__
+    if constexpr (sizeof(Batch<T>) == 64) {
+        const auto mask = (1u << count) - 1;
+        if constexpr (std::is_same_v<T, float>)
+            return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>(mask), x);
+        else
+            return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), static_cast<__mmask8>(mask), x);
+    }
+#endif
     alignas(64) T part[static_cast<std::size_t>(width<T>)];
     std::fill(std::copy_n(x, count, part), part + width<T>, fill);
     return Batch<T>::load_aligned(part);
 }
 
+/// y[i] = value, or y[i] += value, for the first `count` elements.
+template <class T>
+void put(T* y, const Batch<T>& value, std::integral_constant<Index, width<T>>, bool accumulate = false) {
+    store(y, accumulate ? value + load(y) : value);
+}
+template <class T>
+void put(T* y, const Batch<T>& value, Index count, bool accumulate = false) {
+    const Batch<T> result = accumulate ? value + get(y, count) : value;
+#ifdef __AVX512F__
+    if constexpr (sizeof(Batch<T>) == 64) {
+        const auto mask = (1u << count) - 1;
+        if constexpr (std::is_same_v<T, float>)
+            return _mm512_mask_storeu_ps(y, static_cast<__mmask16>(mask), result);
+        else
+            return _mm512_mask_storeu_pd(y, static_cast<__mmask8>(mask), result);
+    }
+#endif
+    store_part(y, result, count);
+}
+
+/// A lane of a, or of b (counted on from the width), for each lane of the result: at(i) for lane i.
+template <class T, class At, int... I>
+Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At, std::integer_sequence<int, I...>) {
+    typedef T V __attribute__((vector_size(sizeof(Batch<T>))));
+    return std::bit_cast<Batch<T>>(__builtin_shufflevector(std::bit_cast<V>(a), std::bit_cast<V>(b), At{}(I)...));
+}
+template <class T, class At>
+Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At at) {
+    return shuffle(a, b, at, std::make_integer_sequence<int, static_cast<int>(width<T>)>());
+}
+
 /// The largest of a batch's elements.
+template <int Distance, class T>
+T max_of(const Batch<T>& batch) {
+    if constexpr (Distance == 0) {
+        alignas(64) T part[static_cast<std::size_t>(width<T>)];
+        batch.store_aligned(part);
+        return part[0];
+    } else {
+        return max_of<Distance / 2>(xsimd::max(batch, shuffle(batch, batch, [](int i) { return i ^ Distance; })));
+    }
+}
 template <class T>
 T max_of(const Batch<T>& batch) {
-    alignas(64) T part[static_cast<std::size_t>(width<T>)];
-    batch.store_aligned(part);
-    for (Index n = width<T> / 2; n > 0; n /= 2) {
-        for (Index i = 0; i < n; ++i) part[i] = part[i] < part[i + n] ? part[i + n] : part[i];
-    }
-    return part[0];
+    return max_of<static_cast<int>(width<T>) / 2>(batch);
 }
 
 /// The sum over i < n of f(i, count), f giving a batch whose places beyond count are 0. Long rows are summed in parts,
@@ -41,12 +89,6 @@ double sum_along(Index n, F&& f) {
         total += static_cast<double>(sum(batch));
     }
     return total;
-}
-
-/// y[i] = value, or y[i] += value, for the first `count` elements.
-template <class T, class Count>
-void put(T* y, const Batch<T>& value, Count count, bool accumulate) {
-    store(y, accumulate ? value + load(y, count) : value, count);
 }
 
 /// Calls body(row) for all rows, on threads where rows of so many elements are worth it.

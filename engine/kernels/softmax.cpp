@@ -9,10 +9,10 @@ void softmax(Index rows, Index columns, const T* x, T* y) {
     each_row<T>(rows, columns, [=](Index row) {
         const T* from = x + row * columns;
         T* to = y + row * columns;
-        const auto keep = [to](Index i, auto count, const Batch<T>& e) { store(to + i, e, count); };
+        const auto keep = [to](Index i, auto count, const Batch<T>& e) { put(to + i, e, count); };
         const double total = sum_exponentials(columns, from, softmax_shift(columns, from), keep);
         const Batch<T> inverse(total == 0 ? T(0) : static_cast<T>(1 / total));
-        for_batches<T>(columns, [&](Index i, auto count) { store(to + i, load(to + i, count) * inverse, count); });
+        for_batches<T>(columns, [&](Index i, auto count) { put(to + i, get(to + i, count) * inverse, count); });
     });
 }
 
@@ -22,9 +22,9 @@ void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx,
         const T* p = y + row * columns;
         const T* g = dy + row * columns;
         const Batch<T> mean(static_cast<T>(sum_along<T>(
-            columns, [=](Index i, auto count) { return load_or(p + i, count, T(0)) * load_or(g + i, count, T(0)); })));
+            columns, [=](Index i, auto count) { return get(p + i, count) * get(g + i, count); })));
         for_batches<T>(columns, [&](Index i, auto count) {
-            put(dx + row * columns + i, load(p + i, count) * (load(g + i, count) - mean), count, accumulate);
+            put(dx + row * columns + i, get(p + i, count) * (get(g + i, count) - mean), count, accumulate);
         });
     });
 }
@@ -40,7 +40,7 @@ void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, con
         const bool empty = lse[row] == -std::numeric_limits<T>::infinity();
         const Batch<T> subtract(empty ? T(0) : lse[row]), factor(d[row]);
         for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> e = exp(load(x + row * columns + i, count) - subtract);
+            const Batch<T> e = exp(get(x + row * columns + i, count) - subtract);
             put(dx + row * columns + i, e * factor, count, accumulate);
         });
     });
@@ -52,7 +52,7 @@ void log_softmax(Index rows, Index columns, const T* x, T* y) {
         const T lse = static_cast<T>(logsumexp_row(columns, x + row * columns));
         const Batch<T> subtract(lse == -std::numeric_limits<T>::infinity() ? T(0) : lse);
         for_batches<T>(columns, [&](Index i, auto count) {
-            store(y + row * columns + i, load(x + row * columns + i, count) - subtract, count);
+            put(y + row * columns + i, get(x + row * columns + i, count) - subtract, count);
         });
     });
 }
@@ -62,9 +62,9 @@ void log_softmax_backward(Index rows, Index columns, const T* y, const T* dy, T*
     each_row<T>(rows, columns, [=](Index row) {
         const T* g = dy + row * columns;
         const Batch<T> total(
-            static_cast<T>(sum_along<T>(columns, [g](Index i, auto count) { return load_or(g + i, count, T(0)); })));
+            static_cast<T>(sum_along<T>(columns, [g](Index i, auto count) { return get(g + i, count); })));
         for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> value = load(g + i, count) - exp(load(y + row * columns + i, count)) * total;
+            const Batch<T> value = get(g + i, count) - exp(get(y + row * columns + i, count)) * total;
             put(dx + row * columns + i, value, count, accumulate);
         });
     });

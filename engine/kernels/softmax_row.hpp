@@ -14,7 +14,7 @@ template <class T>
 T softmax_shift(Index n, const T* x) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();
     Batch<T> largest(lowest);
-    for_batches<T>(n, [&](Index i, auto count) { largest = xsimd::max(largest, load_or(x + i, count, lowest)); });
+    for_batches<T>(n, [&](Index i, auto count) { largest = xsimd::max(largest, get(x + i, count, lowest)); });
     const T shift = max_of(largest);
     return shift == lowest ? T(0) : shift;
 }
@@ -25,7 +25,7 @@ double sum_exponentials(Index n, const T* x, T shift, Each&& each) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();
     const Batch<T> subtract(shift);
     return sum_along<T>(n, [&](Index i, auto count) {
-        const Batch<T> e = exp(load_or(x + i, count, lowest) - subtract);
+        const Batch<T> e = exp(get(x + i, count, lowest) - subtract);
         each(i, count, e);
         return e;
     });

@@ -68,7 +68,7 @@ template <class T> struct Where3 {
         return broadcast(name, condition, broadcast(name, a, b));
     }
     void forward(View<T> condition, View<T> a, View<T> b, Out<T> y) const {
-        const auto choose = [](const V& c, const V& va, const V& vb) { return select(c != V(0), va, vb); };
+        const auto choose = [](const V& c, const V& va, const V& vb) { return select(c == V(0), vb, va); };
         detail::map_forward(y, choose, condition, a, b);
     }
     void vjp(Grad<0, T> dc) const {
@@ -76,11 +76,11 @@ template <class T> struct Where3 {
             std::fill_n(dc.data, dc.shape.size(), T(0));  // dc = 0: the choice is constant nearly everywhere
     }
     void vjp(Grad<1, T> da, Input<0, T> condition, Cotangent<T> dy) const {
-        const auto chosen = [](const V& g, const V& c) { return select(c != V(0), g, V(0)); };  // da = [c ≠ 0] dy
+        const auto chosen = [](const V& g, const V& c) { return select(c == V(0), V(0), g); };  // da = [c ≠ 0] dy
         detail::map_backward<T>(da, dy.shape, chosen, dy, condition);
     }
     void vjp(Grad<2, T> db, Input<0, T> condition, Cotangent<T> dy) const {
-        const auto chosen = [](const V& g, const V& c) { return select(c != V(0), V(0), g); };  // db = [c = 0] dy
+        const auto chosen = [](const V& g, const V& c) { return select(c == V(0), g, V(0)); };  // db = [c = 0] dy
         detail::map_backward<T>(db, dy.shape, chosen, dy, condition);
     }
 };

@@ -49,9 +49,9 @@ struct CausalAttention {
     /// dV = Pᵀ dO, dS = P (dO Vᵀ − Σ dO o) scale, dQ = dS K, dK = dSᵀ Q, head by head
     void vjp(Grad<0, T> dq, Grad<1, T> dk, Grad<2, T> dv, Input<0, T> q, Input<1, T> k, Input<2, T> v,
              Input<3, std::int32_t> offsets, Output<T> o, Saved<0, T> lse, Cotangent<T> dy) const {
-        kernels::attention_backward<T>(attention_of(q.shape, k.shape, offsets), q.data, k.data, v.data, o.data, lse.data,
-                                       dy.data, {dq.data, dq.accumulate}, {dk.data, dk.accumulate},
-                                       {dv.data, dv.accumulate});
+        kernels::attention_backward<T>(
+            attention_of(q.shape, k.shape, offsets), {q.data, k.data, v.data, o.data, lse.data, dy.data},
+            {dq.data, dk.data, dv.data, dq.accumulate, dk.accumulate, dv.accumulate});
     }
 
 private:

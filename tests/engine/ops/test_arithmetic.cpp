@@ -10,7 +10,7 @@ using namespace xtape;
 using namespace xtape::laws;
 using Catch::Matchers::StartsWith;
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 /// a where a fixed condition is not 0, else b.
@@ -142,7 +142,7 @@ TEMPLATE_TEST_CASE("mul: a long sum over a broadcast keeps its digits", "", floa
 }
 
 TEST_CASE("maximum, minimum: NaN passes through from either side") {
-    const Tensor<double> a({4}, {nan, 1, nan, 2}), b({4}, {1, nan, nan, 3});
+    const Tensor<double> a({4}, {not_a_number, 1, not_a_number, 2}), b({4}, {1, not_a_number, not_a_number, 3});
     for (const auto& y : {maximum(a, b), minimum(a, b)})
         for (std::size_t i = 0; i < 3; ++i) CHECK(std::isnan(y.values()[i]));
     CHECK(maximum(a, b).values()[3] == 3);
@@ -164,7 +164,7 @@ TEST_CASE("maximum, minimum: equal ones share the gradient") {
 
 TEST_CASE("where: what is not chosen does not show, not even a NaN") {
     const Tensor<double> condition({4}, {1, 0, -0.0, 7});
-    const Tensor<double> a({4}, {1, nan, infinity, 4}), b({4}, {nan, 2, 3, -infinity});
+    const Tensor<double> a({4}, {1, not_a_number, infinity, 4}), b({4}, {not_a_number, 2, 3, -infinity});
     Tape<double> tape;
     const auto x = tape.leaf(a), z = tape.leaf(b), c = tape.leaf(condition);
     const auto y = where(c, x, z);
@@ -184,7 +184,7 @@ TEST_CASE("where: a NaN in the cotangent stays where it was chosen") {
     const auto x = tape.leaf(Tensor<double>({2}, {1, 2}));
     const auto y = where(Tensor<double>({2}, {0, 1}), x, Tensor<double>(0.0));
     const Tensor<double>* of[] = {&x};
-    const auto g = tape.gradient(y, Tensor<double>({2}, {nan, 3}), of);
+    const auto g = tape.gradient(y, Tensor<double>({2}, {not_a_number, 3}), of);
     CHECK(g[0].values()[0] == 0);
     CHECK(g[0].values()[1] == 3);
 }

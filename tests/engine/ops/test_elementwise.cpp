@@ -10,7 +10,7 @@ using namespace xtape;
 using namespace xtape::laws;
 using Catch::Matchers::StartsWith;
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 constexpr auto power_of = [](double p) {
@@ -126,7 +126,7 @@ TEMPLATE_TEST_CASE("gelu: values and slopes are finite for |x| up to a million",
 
 TEMPLATE_TEST_CASE("relu, relu_squared, abs, clamp: NaN passes through", "", float, double) {
     using T = TestType;
-    const Tensor<T> x = Tensor<T>::full({19}, static_cast<T>(nan));
+    const Tensor<T> x = Tensor<T>::full({19}, static_cast<T>(not_a_number));
     for (const auto& y : {relu(x), relu_squared(x), abs(x), clamp(x, T(-1), T(1)), pow(x, T(2)), pow(x, T(0.3))})
         for (const T v : y.values()) CHECK(std::isnan(v));
 }

@@ -10,7 +10,7 @@ using namespace xtape;
 using namespace xtape::laws;
 using Catch::Matchers::StartsWith;
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 constexpr auto sum_over = [](Axes axes, bool keep = false) {
     return [axes, keep](auto in) { return sum(in[0], axes, keep); };
@@ -159,7 +159,7 @@ TEMPLATE_TEST_CASE("max, min: NaN passes through wherever it stands", "", float,
     using T = TestType;
     for (std::size_t at = 0; at < 40; ++at) {
         std::vector<T> values(40, T(1));
-        values[at] = static_cast<T>(nan);
+        values[at] = static_cast<T>(not_a_number);
         const Tensor<T> x({40}, values);
         CHECK(std::isnan(max(x).item()));
         CHECK(std::isnan(min(x).item()));
