@@ -28,7 +28,11 @@ template <class... S> kernels::Plan plan_over(const Shape& over, const S&... ope
 
 /// The plan of operands that all run through n elements.
 inline kernels::Plan plan_along(Index n, std::size_t operands) {
-    return {.operands = operands, .columns = n, .step = kernels::every_step};
+    kernels::Plan plan;
+    plan.operands = operands;
+    plan.columns = n;
+    plan.step = kernels::every_step;
+    return plan;
 }
 
 /// y (+)= f(x...), with broadcasting.

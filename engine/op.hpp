@@ -125,6 +125,12 @@ Out<T> out(const Tensor<T>& y) {
     return {y.body()->data, y.shape()};
 }
 
+template <class T>
+bool finite(const Tensor<T>& x) {
+    return Tape<T>::finite(x);
+}
+inline bool finite(const Indices&) { return true; }
+
 /// The number of tensors that an op's forward saves.
 template <class Op, class... In>
 constexpr std::size_t saved_count() {
@@ -355,7 +361,8 @@ Tensor<T> apply(const Op& op, Where where, const In&... in) {
     Tensor<T> y = detail::run<T>(op, shape, saved, std::make_index_sequence<saves>(), in...);
     if (tape == nullptr) return y;
     const double seconds = timed ? std::chrono::duration<double>(Clock::now() - start).count() : 0;
-    if (tape->options().check_finite) tape->check_finite(Op::name, y);
+    if (tape->options().check_finite)
+        tape->check_finite(Op::name, detail::current_scope(), y, (... && detail::finite(in)));
     detail::record(*tape, op, y, std::move(saved), seconds, in...);
     return y;
 }

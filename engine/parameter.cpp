@@ -64,7 +64,7 @@ std::span<T> Parameter<T>::write() {
         throw ValueError(fmt::format("write: a record that is not replayed reads this parameter: parameter is {}; "
                                      "call backward, or end the tape, before a step or a load",
                                      to_string(this->shape())));
-    if (this->body()->count > 1) {
+    if (this->shared()) {
         Tensor<T> fresh(this->shape(), this->values());
         release_body();
         fresh.body()->parameter = state_.get();
@@ -78,7 +78,7 @@ template <class T>
 std::span<T> Parameter<T>::write_grad() {
     Tensor<T>& grad = state_->grad;
     if (!grad) grad = Tensor<T>::zeros(this->shape());
-    if (grad.body()->count > 1) grad = Tensor<T>(grad.shape(), grad.values());
+    if (grad.shared()) grad = Tensor<T>(grad.shape(), grad.values());
     return {grad.body()->data, static_cast<std::size_t>(grad.size())};
 }
 

@@ -23,7 +23,9 @@ private:
 template <class T, class F, std::size_t N>
 class RematRecord final : public Record<T> {
 public:
-    RematRecord(F f, std::array<ValueId, N> inputs) : f_(std::move(f)), inputs_(inputs) {}
+    RematRecord(F f, std::array<ValueId, N> inputs) : f_(std::move(f)), inputs_(inputs) {
+        this->reads_parameters = true;
+    }
 
     std::string_view name() const override { return "remat"; }
     std::span<const ValueId> inputs() const override { return inputs_; }
@@ -39,6 +41,7 @@ public:
             if (tape.at(inputs_[i]).wants_grad) x[i] = inner.leaf(x[i]);
         }
         const Tensor<T> y = std::apply(f_, x);
+        if (!inner.wants_grad(y)) return;
         inner.choose_like(tape);
         inner.backward(y, tape.at(this->output).grad);
         for (std::size_t i = 0; i < N; ++i) {

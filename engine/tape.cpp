@@ -21,18 +21,14 @@ std::uint64_t next_serial() {
     return ++serial;
 }
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// y += x.
-template <class T>
-void add(const T* x, T* y, Index n) {
+template <class T> void add(const T* x, T* y, Index n) {
     for (Index i = 0; i < n; ++i) y[i] += x[i];
 }
 
-template <class T>
-const T* first_not_finite(const Tensor<T>& x) {
+template <class T> const T* first_not_finite(const Tensor<T>& x) {
     const auto values = x.values();
     const auto at = std::find_if(values.begin(), values.end(), [](T v) { return !std::isfinite(v); });
     return at == values.end() ? nullptr : &*at;
@@ -40,30 +36,26 @@ const T* first_not_finite(const Tensor<T>& x) {
 
 }  // namespace
 
-template <class T>
-Tape<T>::Tape(TapeOptions options) : options_(options), serial_(next_serial()), outer_(innermost_) {
+template <class T> Tape<T>::Tape(TapeOptions options) : options_(options), serial_(next_serial()), outer_(innermost_) {
     values_.reserve(64);
     records_.reserve(32);
     innermost_ = this;
 }
 
-template <class T>
-Tape<T>::~Tape() {
+template <class T> Tape<T>::~Tape() {
     while (!records_.empty()) records_.pop_back();
     innermost_ = outer_;
 }
 
 // ---- recording
 
-template <class T>
-bool Tape<T>::wants_grad(const Tensor<T>& x) const {
+template <class T> bool Tape<T>::wants_grad(const Tensor<T>& x) const {
     if (!x) return false;
     if (x.body()->parameter != nullptr) return true;
     return x.body()->tape == serial_ && values_[x.body()->value].wants_grad;
 }
 
-template <class T>
-ValueId Tape<T>::value_of(const Tensor<T>& x) {
+template <class T> ValueId Tape<T>::value_of(const Tensor<T>& x) {
     if (!x) return detail::no_value;
     if (x.body()->tape == serial_) return x.body()->value;
     if (guarded_ != nullptr && x.body()->tape == guarded_->serial_ && guarded_->wants_grad(x))
@@ -79,8 +71,7 @@ ValueId Tape<T>::value_of(const Tensor<T>& x) {
     return static_cast<ValueId>(values_.size() - 1);
 }
 
-template <class T>
-ValueId Tape<T>::index_of(const Indices& x) {
+template <class T> ValueId Tape<T>::index_of(const Indices& x) {
     if (!x) return detail::no_value;
     const auto known = std::find_if(indices_.begin(), indices_.end(),
                                     [&](const auto& entry) { return entry.original.body() == x.body(); });
@@ -89,14 +80,12 @@ ValueId Tape<T>::index_of(const Indices& x) {
     return static_cast<ValueId>(indices_.size() - 1);
 }
 
-template <class T>
-void Tape<T>::keep(ValueId id, const Tensor<T>& x) {
+template <class T> void Tape<T>::keep(ValueId id, const Tensor<T>& x) {
     Value<T>& value = values_[id];
     if (value.parameter == nullptr && !value.data) value.data = x;
 }
 
-template <class T>
-void Tape<T>::mark(const Tensor<T>& x, ValueId id) const {
+template <class T> void Tape<T>::mark(const Tensor<T>& x, ValueId id) const {
     x.body()->tape = serial_;
     x.body()->value = id;
 }
@@ -113,8 +102,7 @@ void Tape<T>::push(std::unique_ptr<Record<T>> record, const Tensor<T>& output, b
     records_.push_back(std::move(record));
 }
 
-template <class T>
-Tensor<T> Tape<T>::leaf(const Tensor<T>& x) {
+template <class T> Tensor<T> Tape<T>::leaf(const Tensor<T>& x) {
     Tensor<T> leaf = x.alias(x.shape());
     Value<T>& value = values_.emplace_back();
     value.shape = x.shape();
@@ -124,37 +112,40 @@ Tensor<T> Tape<T>::leaf(const Tensor<T>& x) {
     return leaf;
 }
 
+template <class T> bool Tape<T>::finite(const Tensor<T>& x) { return !x || first_not_finite(x) == nullptr; }
+
 template <class T>
-void Tape<T>::check_finite(std::string_view op, const Tensor<T>& y) const {
+void Tape<T>::check_finite(std::string_view op, const detail::ScopeNode* node, const Tensor<T>& y,
+                           bool finite_input) const {
     const T* at = first_not_finite(y);
     if (at == nullptr) return;
-    const std::string scope = detail::path_of(detail::current_scope());
-    throw ValueError(fmt::format("check_finite: first {} at {}{}{}, row {}; its input was finite",
+    const std::string scope = detail::path_of(node);
+    throw ValueError(fmt::format("check_finite: first {} at {}{}{}, row {}; its input was {}",
                                  std::isnan(*at) ? "NaN" : "infinity", scope, scope.empty() ? "" : ".", op,
-                                 (at - y.data()) / std::max<Index>(1, y.shape().columns())));
+                                 (at - y.data()) / std::max<Index>(1, y.shape().columns()),
+                                 finite_input ? "finite" : "not: look at the Parameters and leaves"));
 }
 
 // ---- the reverse sweep
 
-template <class T>
-void Tape<T>::backward(const Tensor<T>& loss) {
+template <class T> void Tape<T>::backward(const Tensor<T>& loss) {
+    root_of(loss, "backward");
     check_scalar(loss, "backward");
     backward(loss, Tensor<T>::full(loss.shape(), T(1)));
 }
 
-template <class T>
-void Tape<T>::backward(const Tensor<T>& output, const Tensor<T>& cotangent) {
+template <class T> void Tape<T>::backward(const Tensor<T>& output, const Tensor<T>& cotangent) {
     const ValueId root = root_of(output, "backward");
     if (cotangent.shape() != output.shape())
         throw ShapeError(fmt::format("backward: the cotangent has another shape: output is {}, cotangent is {}",
                                      to_string(output.shape()), to_string(cotangent.shape())));
-    if (chosen_) choose_like(*this);
     sweep(root, cotangent);
 }
 
 template <class T>
 std::vector<Tensor<T>> Tape<T>::gradient(const Tensor<T>& loss,
                                          std::initializer_list<std::reference_wrapper<const Tensor<T>>> of) {
+    root_of(loss, "gradient");
     check_scalar(loss, "gradient");
     std::vector<const Tensor<T>*> pointers;
     for (const Tensor<T>& x : of) pointers.push_back(&x);
@@ -170,40 +161,60 @@ std::vector<Tensor<T>> Tape<T>::gradient(const Tensor<T>& output, const Tensor<T
     sweep(root, cotangent);
     for (std::size_t i = 0; i < of.size(); ++i) {
         if (of[i]->body()->parameter == nullptr) gradients[i] = std::move(values_[of[i]->body()->value].grad);
-        if (!gradients[i]) gradients[i] = Tensor<T>::zeros(of[i]->shape());
+        if (gradients[i]) continue;
+        const auto twin =
+            std::find_if(of.begin(), of.end(), [&](const Tensor<T>* x) { return x->body() == of[i]->body(); });
+        const auto first = static_cast<std::size_t>(twin - of.begin());
+        gradients[i] = first < i ? gradients[first] : Tensor<T>::zeros(of[i]->shape());
     }
+    if (options_.keep_records) choose_all();
     return gradients;
 }
 
-template <class T>
-void Tape<T>::choose(std::span<const Tensor<T>* const> of, std::span<Tensor<T>> gradients) {
+template <class T> void Tape<T>::choose(std::span<const Tensor<T>* const> of, std::span<Tensor<T>> gradients) {
+    const auto is_leaf = [&](const detail::TensorBody<T>* body) {
+        return body->parameter != nullptr || (body->tape == serial_ && values_[body->value].leaf);
+    };
+    for (std::size_t i = 0; i < of.size(); ++i) {
+        if (is_leaf(of[i]->body())) continue;
+        throw ValueError(
+            fmt::format("gradient: tensor {} is neither a Parameter nor a leaf of this tape: x is {}; take "
+                        "x = tape.leaf(x) before it is used",
+                        i, to_string(of[i]->shape())));
+    }
     sinks_.clear();
-    for (Value<T>& value : values_) value.wants_grad = false;
+    for (Value<T>& value : values_) {
+        value.wants_grad = false;
+        value.grad = {};
+    }
     for (std::size_t i = 0; i < of.size(); ++i) {
         const detail::TensorBody<T>* body = of[i]->body();
-        if (body->parameter != nullptr) {
+        if (body->parameter != nullptr)
             sinks_.emplace_back(body->parameter, &gradients[i]);
-        } else if (body->tape == serial_ && values_[body->value].leaf) {
+        else
             values_[body->value].wants_grad = true;
-        } else {
-            throw ValueError(fmt::format("gradient: tensor {} is neither a Parameter nor a leaf of this tape: x is {}; "
-                                         "take x = tape.leaf(x) before it is used",
-                                         i, to_string(of[i]->shape())));
-        }
     }
     narrow();
 }
 
-template <class T>
-void Tape<T>::choose_like(const Tape& outer) {
+/// What `choose` narrowed, as it was recorded: a kept tape may go on with `backward`.
+template <class T> void Tape<T>::choose_all() {
+    chosen_ = false;
+    sinks_.clear();
+    for (Value<T>& value : values_) {
+        value.wants_grad = value.leaf;
+        if (value.parameter != nullptr) value.sink = &value.parameter->grad;
+    }
+    spread();
+}
+
+template <class T> void Tape<T>::choose_like(const Tape& outer) {
     if (!outer.chosen_) return;
     sinks_ = outer.sinks_;
     narrow();
 }
 
-/// Spreads the choice of leaves over all values: what depends on none of them wants no gradient.
-template <class T>
-void Tape<T>::narrow() {
+template <class T> void Tape<T>::narrow() {
     chosen_ = true;
     for (Value<T>& value : values_) {
         if (value.parameter == nullptr) continue;
@@ -212,36 +223,42 @@ void Tape<T>::narrow() {
         value.wants_grad = sink != sinks_.end();
         if (value.wants_grad) value.sink = sink->second;
     }
+    spread();
+}
+
+/// Spreads the choice of leaves over all values: what depends on none of them wants no gradient.
+template <class T> void Tape<T>::spread() {
     for (const auto& record : records_) {
-        values_[record->output].wants_grad = std::ranges::any_of(
-            record->inputs(), [&](ValueId id) { return id != detail::no_value && values_[id].wants_grad; });
+        values_[record->output].wants_grad =
+            record->reads_parameters || std::ranges::any_of(record->inputs(), [&](ValueId id) {
+                return id != detail::no_value && values_[id].wants_grad;
+            });
     }
 }
 
-template <class T>
-ValueId Tape<T>::root_of(const Tensor<T>& output, std::string_view caller) const {
+template <class T> ValueId Tape<T>::root_of(const Tensor<T>& output, std::string_view caller) const {
     if (!output || output.body()->tape != serial_)
-        throw ValueError(fmt::format("{}: this tape did not record the tensor: it depends on no Parameter or leaf, or "
-                                     "was made before the tape or under Pause",
-                                     caller));
+        throw ValueError(
+            fmt::format("{}: this tape did not record the tensor: it depends on no Parameter or leaf, or "
+                        "was made before the tape or under Pause",
+                        caller));
     if (swept_ && !options_.keep_records)
-        throw ValueError(fmt::format("{}: this tape is used up by an earlier call; make a new tape, or one with "
-                                     "keep_records",
-                                     caller));
+        throw ValueError(
+            fmt::format("{}: this tape is used up by an earlier call; make a new tape, or one with "
+                        "keep_records",
+                        caller));
     if (lost_parameter_)
         throw ValueError(fmt::format("{}: a Parameter that this tape reads has been destroyed", caller));
     return output.body()->value;
 }
 
-template <class T>
-void Tape<T>::check_scalar(const Tensor<T>& loss, std::string_view caller) const {
-    if (loss && loss.size() != 1)
+template <class T> void Tape<T>::check_scalar(const Tensor<T>& loss, std::string_view caller) const {
+    if (loss.size() != 1)
         throw ShapeError(fmt::format("{}: the loss must be a scalar: loss is {}; take mean(loss), or pass a cotangent",
                                      caller, to_string(loss.shape())));
 }
 
-template <class T>
-void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent) {
+template <class T> void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent) {
     swept_ = true;
     const Pause pause;
     if (values_[root].wants_grad) pass(cotangent, root);
@@ -260,8 +277,7 @@ void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent) {
     }
 }
 
-template <class T>
-void Tape<T>::replay_vjp(Record<T>& record) {
+template <class T> void Tape<T>::replay_vjp(Record<T>& record) {
     const double start = options_.profile ? now() : 0;
     record.vjp(*this);
     if (options_.profile) add_to_profile(record, now() - start);
@@ -275,21 +291,17 @@ void Tape<T>::replay_vjp(Record<T>& record) {
     }
 }
 
-template <class T>
-detail::Destination<T> Tape<T>::destination(ValueId id) {
+template <class T> detail::Destination<T> Tape<T>::destination(ValueId id) {
     if (id == detail::no_value || !values_[id].wants_grad) return {nullptr, values_[0].shape, false};
     Value<T>& value = values_[id];
     Tensor<T>& grad = value.cotangent();
     const bool accumulate = static_cast<bool>(grad);
     if (!accumulate) grad = Tensor<T>::unwritten(value.shape);
-    const detail::TensorBody<T>* body = grad.body();
-    const bool shared = body->count > 1 || (body->base != nullptr && body->base->count > 1);
-    if (shared) grad = Tensor<T>(grad.shape(), grad.values());
+    if (grad.shared()) grad = Tensor<T>(grad.shape(), grad.values());
     return {grad.body()->data, value.shape, accumulate};
 }
 
-template <class T>
-void Tape<T>::pass(const Tensor<T>& gradient, ValueId to) {
+template <class T> void Tape<T>::pass(const Tensor<T>& gradient, ValueId to) {
     Value<T>& value = values_[to];
     if (!value.wants_grad) return;
     if (gradient.size() != value.shape.size()) {
@@ -306,19 +318,18 @@ void Tape<T>::pass(const Tensor<T>& gradient, ValueId to) {
 
 // ---- kept records
 
-template <class T>
-void Tape<T>::set(const Tensor<T>& leaf, const Tensor<T>& value) {
+template <class T> void Tape<T>::set(const Tensor<T>& leaf, const Tensor<T>& value) {
     if (!options_.keep_records || !leaf || leaf.body()->tape != serial_ || !values_[leaf.body()->value].leaf)
-        throw ValueError("set: the tensor is not a leaf of a tape that keeps its records; make the tape with "
-                         "{.keep_records = true} and the tensor with tape.leaf");
+        throw ValueError(
+            "set: the tensor is not a leaf of a tape that keeps its records; make the tape with "
+            "{.keep_records = true} and the tensor with tape.leaf");
     if (leaf.shape() != value.shape())
         throw ShapeError(fmt::format("set: the new values have another shape: leaf is {}, value is {}",
                                      to_string(leaf.shape()), to_string(value.shape())));
     values_[leaf.body()->value].data = value;
 }
 
-template <class T>
-void Tape<T>::set(const Indices& original, const Indices& value) {
+template <class T> void Tape<T>::set(const Indices& original, const Indices& value) {
     const auto entry = std::find_if(indices_.begin(), indices_.end(),
                                     [&](const auto& known) { return known.original.body() == original.body(); });
     if (!options_.keep_records || entry == indices_.end())
@@ -329,8 +340,7 @@ void Tape<T>::set(const Indices& original, const Indices& value) {
     entry->current = value;
 }
 
-template <class T>
-void Tape<T>::replay() {
+template <class T> void Tape<T>::replay() {
     if (!options_.keep_records)
         throw ValueError("replay: this tape does not keep its records; make it with {.keep_records = true}");
     const Pause pause;
@@ -341,33 +351,32 @@ void Tape<T>::replay() {
     }
     for (const auto& record : records_) {
         record->forward(*this);
-        if (options_.check_finite) check_finite(record->name(), values_[record->output].data);
+        if (!options_.check_finite) continue;
+        const bool finite_input = std::ranges::all_of(
+            record->inputs(), [&](ValueId id) { return id == detail::no_value || finite(tensor(id)); });
+        check_finite(record->name(), record->scope, values_[record->output].data, finite_input);
     }
 }
 
-template <class T>
-Tensor<T> Tape<T>::value(const Tensor<T>& x) const {
+template <class T> Tensor<T> Tape<T>::value(const Tensor<T>& x) const {
     if (!options_.keep_records || !x || x.body()->tape != serial_)
         throw ValueError("value: the tensor was not recorded by a tape that keeps its records");
     return values_[x.body()->value].data;
 }
 
-template <class T>
-Tensor<T> Tape<T>::tensor(ValueId id) {
+template <class T> Tensor<T> Tape<T>::tensor(ValueId id) {
     const Value<T>& value = values_[id];
     if (value.parameter == nullptr) return value.data;
     ++value.parameter->body->count;
     return Tensor<T>(detail::BodyRef<T>(value.parameter->body));
 }
 
-template <class T>
-void Tape<T>::replace(ValueId id, const Tensor<T>& x) {
+template <class T> void Tape<T>::replace(ValueId id, const Tensor<T>& x) {
     values_[id].data = x.alias(x.shape());
     mark(values_[id].data, id);
 }
 
-template <class T>
-Tensor<T> Tape<T>::rewrite(ValueId id) {
+template <class T> Tensor<T> Tape<T>::rewrite(ValueId id) {
     Value<T>& value = values_[id];
     if (value.data.body()->count > 1) {
         value.data = Tensor<T>::unwritten(value.shape);
@@ -376,8 +385,7 @@ Tensor<T> Tape<T>::rewrite(ValueId id) {
     return value.data;
 }
 
-template <class T>
-bool Tape<T>::reads(const detail::ParameterState<T>* parameter) {
+template <class T> bool Tape<T>::reads(const detail::ParameterState<T>* parameter) {
     for (const Tape* tape = innermost_; tape != nullptr; tape = tape->outer_) {
         if (tape->swept_ || tape->records_.empty()) continue;
         if (std::ranges::any_of(tape->values_, [&](const Value<T>& value) { return value.parameter == parameter; }))
@@ -386,8 +394,7 @@ bool Tape<T>::reads(const detail::ParameterState<T>* parameter) {
     return false;
 }
 
-template <class T>
-void Tape<T>::forget(const detail::ParameterState<T>* parameter) {
+template <class T> void Tape<T>::forget(const detail::ParameterState<T>* parameter) {
     for (Tape* tape = innermost_; tape != nullptr; tape = tape->outer_) {
         if (std::ranges::any_of(tape->values_, [&](const Value<T>& value) { return value.parameter == parameter; }))
             tape->lost_parameter_ = true;
@@ -396,25 +403,26 @@ void Tape<T>::forget(const detail::ParameterState<T>* parameter) {
 
 // ---- walking
 
-template <class T>
-std::size_t Tape<T>::kept_bytes(const Record<T>& record) const {
+template <class T> std::size_t Tape<T>::kept_bytes(const Record<T>& record) const {
     const Tensor<T>& data = values_[record.output].data;
     return record.saved_bytes() + (data ? static_cast<std::size_t>(data.size()) * sizeof(T) : 0);
 }
 
-template <class T>
-std::vector<RecordInfo> Tape<T>::records() const {
+template <class T> std::vector<RecordInfo> Tape<T>::records() const {
     std::vector<RecordInfo> all;
     for (const auto& record : records_) {
         const auto inputs = record->inputs();
-        all.push_back({record->name(), detail::path_of(record->scope), {inputs.begin(), inputs.end()}, record->output,
-                       values_[record->output].shape, kept_bytes(*record)});
+        all.push_back({record->name(),
+                       detail::path_of(record->scope),
+                       {inputs.begin(), inputs.end()},
+                       record->output,
+                       values_[record->output].shape,
+                       kept_bytes(*record)});
     }
     return all;
 }
 
-template <class T>
-void Tape<T>::add_to_profile(const Record<T>& record, double backward_seconds) {
+template <class T> void Tape<T>::add_to_profile(const Record<T>& record, double backward_seconds) {
     const std::string scope = detail::path_of(record.scope);
     auto row = std::ranges::find_if(
         profile_, [&](const ProfileRow& known) { return known.op == record.name() && known.scope == scope; });
@@ -425,8 +433,7 @@ void Tape<T>::add_to_profile(const Record<T>& record, double backward_seconds) {
     row->kept_bytes += kept_bytes(record);
 }
 
-template <class T>
-std::size_t Tape<T>::bytes() const {
+template <class T> std::size_t Tape<T>::bytes() const {
     std::size_t total = values_.capacity() * sizeof(Value<T>) + records_.capacity() * sizeof(void*);
     for (const Value<T>& value : values_) {
         if (value.data) total += value.data.body()->bytes;

@@ -70,6 +70,7 @@ public:
     ValueId output = no_value;
     const ScopeNode* scope = nullptr;
     double forward_seconds = 0;
+    bool reads_parameters = false;  ///< perhaps some that are not among its inputs
 };
 
 /// Indices that a record reads, and what `set` has put in their place.
@@ -156,8 +157,9 @@ public:
     /// Makes `x` known to this tape as that value.
     void mark(const Tensor<T>& x, detail::ValueId id) const;
     void push(std::unique_ptr<detail::Record<T>> record, const Tensor<T>& output, bool keep_output, bool wants_grad);
-    /// Throws ValueError when `y`, which an op named `op` has just made from finite inputs, is not finite.
-    void check_finite(std::string_view op, const Tensor<T>& y) const;
+    static bool finite(const Tensor<T>& x);
+    /// Throws ValueError when `y`, which an op named `op` has just made, is not finite.
+    void check_finite(std::string_view op, const detail::ScopeNode* node, const Tensor<T>& y, bool finite_input) const;
     detail::Destination<T> destination(detail::ValueId id);
     /// Adds `gradient` to a value's cotangent: sharing its buffer where it is the first and of the same size, and
     /// summed where the value was broadcast to its shape.
@@ -182,7 +184,9 @@ private:
     detail::ValueId root_of(const Tensor<T>& output, std::string_view caller) const;
     void check_scalar(const Tensor<T>& loss, std::string_view caller) const;
     void choose(std::span<const Tensor<T>* const> of, std::span<Tensor<T>> gradients);
+    void choose_all();
     void narrow();
+    void spread();
     void sweep(detail::ValueId root, const Tensor<T>& cotangent);
     void replay_vjp(detail::Record<T>& record);
     void add_to_profile(const detail::Record<T>& record, double backward_seconds);

@@ -141,6 +141,11 @@ public:
     explicit Tensor(detail::BodyRef<T> ref) : ref_(std::move(ref)) {}
     detail::TensorBody<T>* body() const { return ref_.get(); }
     static Tensor unwritten(const Shape& shape) { return Tensor(detail::BodyRef<T>(detail::new_body<T>(shape))); }
+    /// Whether another tensor holds these elements too.
+    bool shared() const {
+        const detail::TensorBody<T>* base = body()->base;
+        return body()->count > 1 || (base != nullptr && base->count > 1);
+    }
     /// The same elements under another shape of the same size.
     Tensor alias(const Shape& shape) const { return Tensor(detail::BodyRef<T>(detail::new_alias(body(), shape))); }
 

@@ -12,4 +12,4 @@ xtape=build/release/bin/xtape
 
 $xtape train microgpt --overwrite
 $xtape audit microgpt
-$xtape generate runs/microgpt --tokens 20
+$xtape generate runs/microgpt --samples 20

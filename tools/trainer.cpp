@@ -128,7 +128,8 @@ std::string culprit(Learner& learner, Index draw) {
 }
 
 /// One optimizer step over `accumulate` micro-batches; gives their mean loss.
-double train_step(Learner& learner, const TrainSettings& settings, Course& course) {
+double train_step(Learner& learner, std::vector<nn::Named<float>>& parameters, const TrainSettings& settings,
+                  Course& course) {
     double total = 0;
     const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
     for (Index micro = 0; micro < settings.accumulate; ++micro) {
@@ -143,7 +144,7 @@ double train_step(Learner& learner, const TrainSettings& settings, Course& cours
         total += value * static_cast<double>(share);
         course.tokens += learner.tokens();
     }
-    if (settings.clip > 0) detail::clip_grad_norm(learner.parameters(), settings.clip);
+    if (settings.clip > 0) clip_grad_norm(parameters, settings.clip);
     learner.optimizer().lr = learner.learning_rate(course.step);
     learner.optimizer().step();
     return total;
@@ -204,6 +205,7 @@ void restore_flags(CLI::App& app, const Json& flags) {
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {
     const InterruptHandler handler;
     const Clock::time_point begin = Clock::now();
+    std::vector<nn::Named<float>> parameters = learner.parameters();
     Course course = settings.resume ? restore(learner, run) : Course{};
     const Index end = settings.stop_after > 0 ? std::min(settings.steps, settings.stop_after) : settings.steps;
     const Index metric_every = std::max<Index>(1, settings.steps / 200);
@@ -214,7 +216,7 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 
     while (course.step < end && interrupted == 0) {
         const Clock::time_point start = Clock::now();
-        const double loss = train_step(learner, settings, course);
+        const double loss = train_step(learner, parameters, settings, course);
         course.training_seconds += seconds_since(start);
         ++course.step;
         course.add(loss);

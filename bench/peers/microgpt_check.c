@@ -149,7 +149,7 @@ static int check_dim(int dim, int stride) {
         const float* tensors[MICROGPT_TENSORS];
         t.first = doubles + elements, t.second = doubles + 2 * elements;
         t.before = floats, t.after = floats + elements, t.gradient = floats + 2 * elements;
-        for (size_t e = 0; e < elements; e++) doubles[e] = floats[e] = (float)(0.6 * next_random(&random));
+        for (size_t e = 0; e < elements; e++) doubles[e] = floats[e] = (float)(2.4 / sqrt(dim) * next_random(&random));
         for (size_t i = 0, e = 0; i < MICROGPT_TENSORS; e += sizes[i++] * (size_t)dim) {
             tensors[i] = floats + e;
             t.slow.tensors[i] = doubles + e;

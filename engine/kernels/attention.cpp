@@ -12,40 +12,39 @@ HeadOfSequence head_of(const Attention& a, Index sequence, Index head) {
     return {begin, rows, begin, rows, head, key_head};
 }
 
-/// What does a short sequence; null where heads of this kind have no such way.
+/// What does sequences of few keys; none where heads of this kind have no such way.
 template <class T>
 struct ShortKernels {
     decltype(&ShortAttention<T, 4>::forward) forward = nullptr;
     decltype(&ShortAttention<T, 4>::backward) backward = nullptr;
+    Index most_keys = -1;
+
+    bool serve(const HeadOfSequence& s) const { return s.keys <= most_keys; }
 };
 
-template <class T, int Width>
-ShortKernels<T> short_kernels_of(const Attention& a) {
-    if constexpr (Width > width<T>)
-        return {};
-    else if (a.width == Width)
-        return {&ShortAttention<T, Width>::forward, &ShortAttention<T, Width>::backward};
-    else
-        return short_kernels_of<T, 2 * Width>(a);
-}
-
-template <class T>
+template <class T, int Width = 4>
 ShortKernels<T> short_kernels(const Attention& a) {
-    return a.heads == a.key_heads ? short_kernels_of<T, 4>(a) : ShortKernels<T>();
+    if constexpr (Width > std::min<Index>(16, width<T>)) {
+        return {};
+    } else {
+        using Short = ShortAttention<T, Width>;
+        if (a.heads == a.key_heads && a.width == Width) return {&Short::forward, &Short::backward, Short::most_keys};
+        return short_kernels<T, 2 * Width>(a);
+    }
 }
 
 /// Calls body(sequence) for the short sequences, and says how many rows the longest of the others has.
-template <class Body>
-Index each_short_sequence(const Attention& a, bool short_ones, bool threaded, Body&& body) {
-    const auto is_short = [&](Index i) { return short_ones && head_of(a, i, 0).keys <= ShortSequence::most_keys; };
+template <class T, class Body>
+Index each_short_sequence(const Attention& a, const ShortKernels<T>& own, bool threaded, Body&& body) {
     Index longest = 0;
     for (Index i = 0; i < a.sequences; ++i) {
-        if (!is_short(i)) longest = std::max(longest, head_of(a, i, 0).queries);
+        const HeadOfSequence s = head_of(a, i, 0);
+        if (!own.serve(s)) longest = std::max(longest, s.queries);
     }
     parallel_for(a.sequences, 4, threaded, [&](Index begin, Index end) {
         for (Index i = begin; i < end; ++i) {
             const HeadOfSequence s = head_of(a, i, 0);
-            if (is_short(i)) body({s.query, s.queries, s.keys, a.heads, a.heads * a.width, a.scale});
+            if (own.serve(s)) body({s.query, s.queries, s.keys, a.heads, a.heads * a.width, a.scale});
         }
     });
     return longest;
@@ -67,13 +66,13 @@ template <class T>
 void attention(const Attention& a, const T* q, const T* k, const T* v, T* o, T* lse) {
     const bool threaded = worth_threads_for(a, 4);
     const ShortKernels<T> own = short_kernels<T>(a);
-    const Index longest = each_short_sequence(a, own.forward != nullptr, threaded,
+    const Index longest = each_short_sequence(a, own, threaded,
                                               [&](const ShortSequence& s) { own.forward(s, q, k, v, o, lse); });
     const Index blocks = (longest + query_block - 1) / query_block;
     parallel_for(a.sequences * a.heads * blocks, 1, threaded, [=](Index item, Index) {
         const HeadOfSequence s = head_of(a, item / blocks / a.heads, item / blocks % a.heads);
         const Index begin = item % blocks * query_block;
-        if (begin >= s.queries || (own.forward != nullptr && s.keys <= ShortSequence::most_keys)) return;
+        if (begin >= s.queries || own.serve(s)) return;
         attend_block(a, s, begin, std::min(query_block, s.queries - begin), q, k, v, o, lse);
     });
 }
@@ -82,14 +81,14 @@ template <class T>
 void attention_backward(const Attention& a, const AttentionInputs<T>& in, const AttentionGradients<T>& out) {
     const bool threaded = worth_threads_for(a, 10);
     const ShortKernels<T> own = short_kernels<T>(a);
-    const Index longest = each_short_sequence(a, own.backward != nullptr, threaded,
+    const Index longest = each_short_sequence(a, own, threaded,
                                               [&](const ShortSequence& s) { own.backward(s, in, out); });
-    if (longest == 0 && own.backward != nullptr) return;
+    if (longest == 0 && own.serve({})) return;
     const Index group = a.heads / a.key_heads;
     parallel_for(a.sequences * a.key_heads, 1, threaded, [=](Index item, Index) {
         const Index first = item % a.key_heads * group;
         const HeadOfSequence any = head_of(a, item / a.key_heads, first);
-        if (own.backward != nullptr && any.keys <= ShortSequence::most_keys) return;
+        if (own.serve(any)) return;
         if (out.dk != nullptr && !out.add_k) clear_head(a, any, out.dk);
         if (out.dv != nullptr && !out.add_v) clear_head(a, any, out.dv);
         for (Index head = first; head < first + group; ++head) {

@@ -4,17 +4,14 @@
 // that has, in each block of four lanes, the scores of the four keys; `spread` brings one of them to its whole block.
 
 #include <xtape/engine/kernels/attention.hpp>
-#include <xtape/engine/kernels/rows.hpp>
+#include <xtape/engine/kernels/softmax_row.hpp>
 
 #include <array>
-#include <limits>
 
 namespace xtape::kernels {
 
 /// One sequence: its keys begin at row `first`, and the queries are its last rows.
 struct ShortSequence {
-    static constexpr Index most_keys = 32;
-
     Index first, queries, keys;
     Index heads, columns;  ///< of a row
     double scale;
@@ -27,9 +24,10 @@ struct ShortAttention {
     using B = Batch<T>;
     static constexpr int lanes = static_cast<int>(width<T>);
     static constexpr int groups = lanes / Width;
-    static constexpr std::size_t most_quads = ShortSequence::most_keys / 4;
+    static constexpr Index most_keys = 512 / Width;  ///< of a sequence: beyond, tiles are faster
+    static constexpr std::size_t most_quads = most_keys / 4;
     using Quad = std::array<B, 4>;
-    using Rows = std::array<B, static_cast<std::size_t>(ShortSequence::most_keys)>;
+    using Rows = std::array<B, static_cast<std::size_t>(most_keys)>;
 
     /// Joins the lanes of each block: lane i has what f makes of the four of x[i % 4].
     template <class F>
@@ -110,26 +108,25 @@ struct ShortAttention {
     template <class Count>
     static void forward_quad(const ShortSequence& s, const Steps& steps, Index t, Count count, const T* q, const T* k,
                              const T* v, T* o, T* lse) {
-        constexpr T lowest = -std::numeric_limits<T>::infinity();
+        const B lowest(minus_infinity<T>), zero(T(0));
         const Index rows = std::min<Index>(4, s.queries - t), visible = s.visible(t + rows - 1);
         Quad query = load_rows(q + t * s.columns, steps[static_cast<std::size_t>(rows)], count);
         for (B& each : query) each *= B(static_cast<T>(s.scale));
         std::array<Quad, most_quads> score;
-        Quad largest{B(lowest), B(lowest), B(lowest), B(lowest)};
+        Quad largest{lowest, lowest, lowest, lowest};
         for (Index key = 0; key < visible; key += 4) {
             const auto& step = steps[static_cast<std::size_t>(std::min<Index>(4, visible - key))];
             const Quad keys = load_rows(k + key * s.columns, step, count);
             for (std::size_t j = 0; j < 4; ++j) {
                 const auto seen = first_keys(s.visible(t + static_cast<Index>(j)) - key);
                 B& each = score[static_cast<std::size_t>(key / 4)][j];
-                each = select(seen, scores(times(query[j], keys)), B(lowest));
+                each = select(seen, scores(times(query[j], keys)), lowest);
                 largest[j] = xsimd::max(largest[j], each);
             }
         }
-        B shift = maxima(largest);
-        shift = select(shift == B(lowest), B(T(0)), shift);
+        const B shift = finite_shift(maxima(largest));
         const Quad subtract = spread(shift);
-        Quad total{B(T(0)), B(T(0)), B(T(0)), B(T(0))}, sum = total;
+        Quad total{zero, zero, zero, zero}, sum = total;
         for (Index key = 0; key < visible; key += 4) {
             const auto& step = steps[static_cast<std::size_t>(std::min<Index>(4, visible - key))];
             const Quad values = load_rows(v + key * s.columns, step, count);
@@ -140,7 +137,7 @@ struct ShortAttention {
             }
         }
         const B all = sums(total);
-        const Quad inverse = spread(select(all == B(T(0)), B(T(0)), B(T(1)) / all));
+        const Quad inverse = spread(select(all == zero, zero, B(T(1)) / all));
         for (Index j = 0; j < rows; ++j)
             put(o + (t + j) * s.columns, sum[static_cast<std::size_t>(j)] * inverse[static_cast<std::size_t>(j)], count);
         store_per_head(lse + t * s.heads, s.heads, rows, shift + log(all), count);
@@ -167,7 +164,7 @@ struct ShortAttention {
             const Index rows = std::min<Index>(4, s.queries - t), at = from + t * s.columns;
             const auto& step = steps[static_cast<std::size_t>(rows)];
             const B logs = load_per_head(in.lse + (s.first + t) * s.heads + c / Width, s.heads, rows, count);
-            const Quad each_lse = spread(select(logs == B(-std::numeric_limits<T>::infinity()), zero, logs));
+            const Quad each_lse = spread(finite_shift(logs));
             const Quad each_delta = spread(scores(times(load_rows(in.d_o + at, step, count), load_rows(in.o + at, step, count))));
             for (std::size_t j = 0; j < 4; ++j) {
                 lse[static_cast<std::size_t>(t) + j] = each_lse[j];

@@ -7,6 +7,7 @@
 #include <xtape/engine/kernels/softmax_row.hpp>
 
 #include <array>
+#include <cmath>
 
 namespace xtape::kernels {
 
@@ -34,14 +35,12 @@ using Tile = std::array<T, static_cast<std::size_t>(query_block * key_tile)>;
 /// The softmax of a block's rows, as far as it has come.
 template <class T>
 struct RunningSoftmax {
-    static constexpr T lowest = -std::numeric_limits<T>::infinity();
-
     alignas(64) PerQuery<T> largest;
     alignas(64) PerQuery<T> shrink;  ///< what the latest tile scales the earlier ones by
     alignas(64) PerQuery<T> total;
 
     RunningSoftmax() {
-        largest.fill(lowest);
+        largest.fill(minus_infinity<T>);
         shrink.fill(T(0));
         total.fill(T(0));
     }
@@ -49,7 +48,7 @@ struct RunningSoftmax {
     /// Replaces scores by e^(scale score − largest so far); beyond visible(row) by zeros.
     template <class Visible>
     void add_tile(T* scores, Index rows, Index columns, T scale, Visible&& visible) {
-        const T masked = std::copysign(lowest, -scale);
+        const T masked = std::copysign(minus_infinity<T>, -scale);
         const Batch<T> factor(scale);
         const PerQuery<T> before = largest;
         for (Index r = 0; r < rows; ++r) {
@@ -58,15 +57,14 @@ struct RunningSoftmax {
             for_batches<T>(visible(r), [&](Index i, auto count) {
                 most = xsimd::max(most, get(row + i, count, masked) * factor);
             });
-            largest[static_cast<std::size_t>(r)] = max_of(most);
+            largest[static_cast<std::size_t>(r)] = first_lane(max_of_lanes(most));
         }
         PerQuery<T> shift;
-        for_batches<T>(query_block, [&](Index i, auto) {
-            const Batch<T> now = load(largest.data() + i);
-            const Batch<T> subtract = select(now == Batch<T>(lowest), Batch<T>(T(0)), now);
+        for (Index i = 0; i < query_block; i += width<T>) {
+            const Batch<T> subtract = finite_shift(load(largest.data() + i));
             store(shift.data() + i, subtract);
             store(shrink.data() + i, exp(load(before.data() + i) - subtract));
-        });
+        }
         for (Index r = 0; r < rows; ++r) {
             T* row = scores + r * key_tile;
             const auto at = static_cast<std::size_t>(r);
@@ -79,7 +77,7 @@ struct RunningSoftmax {
                 sums += e;
             });
             std::fill(row + seen, row + columns, T(0));
-            total[at] = total[at] * shrink[at] + sum(sums);
+            total[at] = total[at] * shrink[at] + first_lane(sum_of_lanes(sums));
         }
     }
 };
@@ -123,14 +121,13 @@ void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Inde
 
 template <class T>
 T dot(const T* x, const T* y, Index n) {
-    return static_cast<T>(
-        sum_along<T>(n, [=](Index i, auto count) { return get(x + i, count) * get(y + i, count); }));
+    return first_lane(sum_along<T>(n, [=](Index i, auto count) { return get(x + i, count) * get(y + i, count); }));
 }
 
 /// Scores become P = e^(scale S − lse), zeros where masked; d_p becomes dS = P (dP − delta) scale.
 template <class T>
 void backward_row(T* scores, T* d_p, Index visible, Index columns, T scale, T lse, T delta) {
-    const Batch<T> factor(scale), subtract(lse == -std::numeric_limits<T>::infinity() ? T(0) : lse), mean(delta);
+    const Batch<T> factor(scale), subtract = finite_shift(Batch<T>(lse)), mean(delta);
     for_batches<T>(visible, [&](Index i, auto count) {
         const Batch<T> p = exp(get(scores + i, count) * factor - subtract);
         put(scores + i, p, count);

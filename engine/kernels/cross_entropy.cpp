@@ -1,21 +1,17 @@
 #include <xtape/engine/kernels/cross_entropy.hpp>
 #include <xtape/engine/kernels/softmax_row.hpp>
 
-#include <array>
-#include <numeric>
-
 namespace xtape::kernels {
 namespace {
 
-/// lse of a row, and its loss.
+/// Σ target ⊙ logits of a row.
 template <class T>
-double row_loss(const CrossEntropy& shape, const T* logits, std::int32_t target, T& lse) {
-    const double row_lse = logsumexp_row(shape.columns, logits);
-    lse = static_cast<T>(row_lse);
-    const double at_target = static_cast<double>(logits[target]);
-    if (shape.smoothing == 0) return row_lse - at_target;
-    const double all = sum_along<T>(shape.columns, [=](Index i, auto count) { return get(logits + i, count); });
-    return row_lse - (1 - shape.smoothing) * at_target - shape.smoothing / static_cast<double>(shape.columns) * all;
+double at_target(const CrossEntropy& shape, const T* logits, std::int32_t target) {
+    const double value = static_cast<double>(logits[target]);
+    if (shape.smoothing == 0) return value;
+    const Batch<T> all = sum_along<T>(shape.columns, [=](Index i, auto count) { return get(logits + i, count); });
+    return (1 - shape.smoothing) * value +
+           shape.smoothing / static_cast<double>(shape.columns) * static_cast<double>(first_lane(all));
 }
 
 }  // namespace
@@ -26,20 +22,15 @@ Index counted_rows(const CrossEntropy& shape, const std::int32_t* targets) {
 
 template <class T>
 double cross_entropy(const CrossEntropy& shape, const T* logits, const std::int32_t* targets, T* lse) {
-    constexpr std::size_t parts = 64;
-    std::array<double, parts> losses{};
-    const Index tile = (shape.rows + Index{parts} - 1) / Index{parts};
-    const double bytes = 3.0 * sizeof(T) * static_cast<double>(shape.rows) * static_cast<double>(shape.columns);
-    parallel_for(shape.rows, tile, worth_threads(0, bytes), [&](Index begin, Index end) {
-        double total = 0;
-        for (Index row = begin; row < end; ++row) {
-            lse[row] = T(0);
-            if (targets[row] == shape.ignore) continue;
-            total += row_loss(shape, logits + row * shape.columns, targets[row], lse[row]);
-        }
-        losses[static_cast<std::size_t>(begin / tile)] = total;
+    each_block<T>(shape.rows, shape.columns, [&](Index begin, Index rows) {
+        logsumexp_block(rows, shape.columns, logits + begin * shape.columns, lse + begin);
     });
-    return std::accumulate(losses.begin(), losses.end(), 0.0);
+    double total = 0;
+    for (Index row = 0; row < shape.rows; ++row) {
+        if (targets[row] == shape.ignore) continue;
+        total += static_cast<double>(lse[row]) - at_target(shape, logits + row * shape.columns, targets[row]);
+    }
+    return total;
 }
 
 template <class T>

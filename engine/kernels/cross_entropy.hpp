@@ -17,8 +17,7 @@ struct CrossEntropy {
 /// The number of rows that count.
 Index counted_rows(const CrossEntropy& shape, const std::int32_t* targets);
 
-/// The sum over the rows that count of lse − Σ target ⊙ logits, in double; lse = log Σ e^logits, one element a row (0
-/// for a row that does not count).
+/// The sum over the rows that count of lse − Σ target ⊙ logits, in double; lse = log Σ e^logits, one element a row.
 template <class T>
 double cross_entropy(const CrossEntropy& shape, const T* logits, const std::int32_t* targets, T* lse);
 

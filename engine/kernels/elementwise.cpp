@@ -2,21 +2,23 @@
 
 namespace xtape::kernels {
 
+// Loops over operands run over all that there could be: they are one vector instruction each.
+
 Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>> operands) {
-    Plan plan{.operands = operands.size()};
-    PerOperand run;  // elements of an operand inside the present axis
-    run.fill(1);
+    Plan plan;
+    plan.operands = operands.size();
+    PerOperand run = every_step;  // elements of an operand inside the present axis
     bool first = true;
     for (std::size_t axis = over.size(); axis-- > 0;) {
         const Index n = over[axis];
         if (n == 1) continue;
-        PerOperand stride{};
+        const std::size_t from_end = over.size() - axis;
+        PerOperand along = every_step, stride;
         for (std::size_t k = 0; k < operands.size(); ++k) {
-            const std::size_t from_end = over.size() - axis;
-            const Index extent = from_end <= operands[k].size() ? operands[k][operands[k].size() - from_end] : 1;
-            stride[k] = extent == 1 ? 0 : run[k];
-            run[k] *= extent;
+            if (from_end <= operands[k].size()) along[k] = operands[k][operands[k].size() - from_end];
         }
+        for (std::size_t k = 0; k < most_operands; ++k) stride[k] = along[k] == 1 ? 0 : run[k];
+        for (std::size_t k = 0; k < most_operands; ++k) run[k] *= along[k];
         if (first) {
             plan.columns = n;
             plan.step = stride;
@@ -26,16 +28,16 @@ Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>
         const bool inner = plan.outer_rank == 0;
         Index& extent = inner ? plan.columns : plan.extent[plan.outer_rank - 1];
         const PerOperand& below = inner ? plan.step : plan.stride[plan.outer_rank - 1];
-        bool merges = true;
-        for (std::size_t k = 0; k < operands.size(); ++k) merges = merges && stride[k] == below[k] * extent;
-        if (merges) {
+        Index differs = 0;
+        for (std::size_t k = 0; k < most_operands; ++k) differs |= stride[k] ^ (below[k] * extent);
+        if (differs == 0) {
             extent *= n;
         } else {
             plan.extent[plan.outer_rank] = n;
             plan.stride[plan.outer_rank] = stride;
             ++plan.outer_rank;
         }
-        if (!inner || !merges) plan.rows *= n;
+        if (!inner || differs != 0) plan.rows *= n;
     }
     return plan;
 }
@@ -44,16 +46,16 @@ RowWalk::RowWalk(const Plan& plan, Index row) : plan_(plan) {
     for (std::size_t axis = 0; axis < plan.outer_rank && row > 0; ++axis) {
         at_[axis] = row % plan.extent[axis];
         row /= plan.extent[axis];
-        for (std::size_t k = 0; k < plan.operands; ++k) offsets_[k] += at_[axis] * plan.stride[axis][k];
+        for (std::size_t k = 0; k < most_operands; ++k) offsets_[k] += at_[axis] * plan.stride[axis][k];
     }
 }
 
 void RowWalk::next() {
     for (std::size_t axis = 0; axis < plan_.outer_rank; ++axis) {
-        for (std::size_t k = 0; k < plan_.operands; ++k) offsets_[k] += plan_.stride[axis][k];
+        for (std::size_t k = 0; k < most_operands; ++k) offsets_[k] += plan_.stride[axis][k];
         if (++at_[axis] < plan_.extent[axis]) return;
         at_[axis] = 0;
-        for (std::size_t k = 0; k < plan_.operands; ++k) offsets_[k] -= plan_.extent[axis] * plan_.stride[axis][k];
+        for (std::size_t k = 0; k < most_operands; ++k) offsets_[k] -= plan_.extent[axis] * plan_.stride[axis][k];
     }
 }
 

@@ -27,8 +27,8 @@ struct Plan {
     Index rows = 1;
     PerOperand step{};
     std::size_t outer_rank = 0;
-    std::array<Index, 6> extent{};       ///< of the outer axes, innermost first
-    std::array<PerOperand, 6> stride{};  ///< of each operand along them
+    std::array<Index, 6> extent;       ///< of the outer axes, innermost first; only outer_rank of them are set
+    std::array<PerOperand, 6> stride;  ///< of each operand along them
 
     double elements() const { return static_cast<double>(rows) * static_cast<double>(columns); }
 };

@@ -1,8 +1,6 @@
 #include <xtape/engine/kernels/norm.hpp>
 #include <xtape/engine/kernels/rows.hpp>
 
-#include <cmath>
-
 namespace xtape::kernels {
 namespace {
 
@@ -25,15 +23,16 @@ void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
 
 template <class T>
 void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* y, T* rstd) {
+    const Batch<T> per_column(T(1) / static_cast<T>(columns)), offset(static_cast<T>(eps));
     each_row<T>(rows, columns, [=](Index row) {
         const T* from = x + row * columns;
         T* to = y + row * columns;
-        const double squares = sum_along<T>(columns, [from](Index i, auto count) {
+        const Batch<T> squares = sum_along<T>(columns, [from](Index i, auto count) {
             const Batch<T> v = get(from + i, count);
             return v * v;
         });
-        rstd[row] = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(columns) + eps));
-        const Batch<T> r(rstd[row]);
+        const Batch<T> r = Batch<T>(T(1)) / sqrt(squares * per_column + offset);
+        rstd[row] = first_lane(r);
         for_batches<T>(columns, [&](Index i, auto count) {
             const Batch<T> normed = get(from + i, count) * r;
             put(to + i, w == nullptr ? normed : normed * get(w + i, count), count);
@@ -44,6 +43,7 @@ void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* 
 template <class T>
 void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const T* rstd, const T* dy, T* dx,
                        bool accumulate) {
+    const Batch<T> per_column(T(1) / static_cast<T>(columns));
     each_row<T>(rows, columns, [=](Index row) {
         const T* in = x + row * columns;
         const T* g = dy + row * columns;
@@ -51,10 +51,9 @@ void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const 
             const Batch<T> value = get(g + i, count);
             return w == nullptr ? value : value * get(w + i, count);
         };
-        const double products = sum_along<T>(
+        const Batch<T> products = sum_along<T>(
             columns, [&](Index i, auto count) { return weighted(i, count) * get(in + i, count); });
-        const double r = static_cast<double>(rstd[row]);
-        const Batch<T> scale(rstd[row]), mean(static_cast<T>(r * r * r * products / static_cast<double>(columns)));
+        const Batch<T> scale(rstd[row]), mean = scale * scale * scale * products * per_column;
         for_batches<T>(columns, [&](Index i, auto count) {
             const Batch<T> value = scale * weighted(i, count) - mean * get(in + i, count);
             put(dx + row * columns + i, value, count, accumulate);

@@ -8,11 +8,13 @@ template <class Join, class T> T across(const Batch<T>& batch) {
     if constexpr (std::same_as<Join, Add>) {
         return sum(batch);
     } else {
-        alignas(64) T part[static_cast<std::size_t>(width<T>)];
-        batch.store_aligned(part);
-        T total = part[0];
-        for (Index j = 1; j < width<T>; ++j) total = Join::join(total, part[j]);
-        return total;
+        constexpr auto w = static_cast<std::size_t>(width<T>);
+        alignas(64) std::array<T, w> part;
+        batch.store_aligned(part.data());
+        for (std::size_t half = w / 2; half > 0; half /= 2) {
+            for (std::size_t j = 0; j < half; ++j) part[j] = Join::join(part[j], part[j + half]);
+        }
+        return part[0];
     }
 }
 
@@ -89,8 +91,7 @@ public:
 
 private:
     static constexpr Index scratch_size = 4096;
-    static constexpr Index widest = 8 * width<T>;  // columns that are folded at a time
-    static constexpr Index highest = 64;           // rows in a block
+    static constexpr Index widest = 512;  // columns that are folded at a time
 
     struct Source {
         const T* const* x;
@@ -113,7 +114,7 @@ private:
     void fold_band(Index i, Index columns, T* y, const Source& source) const {
         std::array<double, static_cast<std::size_t>(widest)> total;
         std::fill_n(total.begin(), columns, Join::template none<double>);
-        const Index high = std::min(highest, scratch_size / columns);
+        const Index high = std::min<Index>(64, scratch_size / columns);
         for (Index row = 0; row < height_; row += high) {
             const Index rows = std::min(high, height_ - row);
             const Block values = block(i, columns, row, rows, source);
@@ -154,27 +155,30 @@ Plan without_inner(Plan plan) {
 
 /// Threads share out columns, and the outermost axis where y runs along it: no two write the same element.
 template <class Join, class T> void map_reduce(const Plan& plan, T* y, const T* const* x, RowFunction<T> row) {
+    const bool threaded = worth_threads_over<T>(plan.elements(), plan.operands);
     const bool folds_rows = plan.outer_rank > 0 && plan.step[0] != 0 && plan.stride[0][0] == 0;
     const Plan walked = folds_rows ? without_inner(plan) : plan;
     const std::size_t last = walked.outer_rank - 1;
     const Index parts = walked.outer_rank > 0 && walked.stride[last][0] != 0 ? walked.extent[last] : 1;
     const Index rows = walked.rows / parts;
-    const Index tile = folds_rows ? 8 * width<T> : plan.columns;
-    const Index tiles = (plan.columns + tile - 1) / tile;
+    const Index band = folds_rows && threaded ? std::max<Index>(64, plan.columns / 256 * 64) : plan.columns;
     const BlockFold<Join, T> fold(plan, folds_rows ? plan.extent[0] : 1, row);
-    const auto task = [&](Index t) {
-        const Index i = t % tiles * tile;
-        RowWalk walk(walked, t / tiles * rows);
-        for (Index r = 0; r < rows; ++r, walk.next()) {
+    const auto fold_parts = [&](Index part, Index count, Index i) {
+        RowWalk walk(walked, part * rows);
+        for (Index r = 0; r < count * rows; ++r, walk.next()) {
             PerOperand offsets = walk.offsets();
-            for (std::size_t k = 0; k < plan.operands; ++k) offsets[k] += i * plan.step[k];
-            fold(std::min(tile, plan.columns - i), y, x, offsets);
+            for (std::size_t k = 0; k < most_operands; ++k) offsets[k] += i * plan.step[k];
+            fold(std::min(band, plan.columns - i), y, x, offsets);
         }
     };
-    const Index work = static_cast<Index>(plan.elements()) / (parts * tiles);
-    const bool threaded = worth_threads_over<T>(plan.elements(), plan.operands);
-    parallel_for(parts * tiles, std::max<Index>(1, tile_size / work), threaded, [&](Index begin, Index end) {
-        for (Index t = begin; t < end; ++t) task(t);
+    const Index bands = (plan.columns + band - 1) / band;
+    const Index work = static_cast<Index>(plan.elements()) / (parts * bands);
+    parallel_for(parts * bands, std::max<Index>(1, tile_size / work), threaded, [&](Index begin, Index end) {
+        for (Index t = begin; t < end;) {
+            const Index count = std::min(end, (t / parts + 1) * parts) - t;
+            fold_parts(t % parts, count, t / parts * band);
+            t += count;
+        }
     });
 }
 

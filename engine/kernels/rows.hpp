@@ -61,43 +61,55 @@ Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At at) {
     return shuffle(a, b, at, std::make_integer_sequence<int, static_cast<int>(width<T>)>());
 }
 
-/// The largest of a batch's elements.
-template <int Distance, class T>
-T max_of(const Batch<T>& batch) {
-    if constexpr (Distance == 0) {
-        alignas(64) T part[static_cast<std::size_t>(width<T>)];
-        batch.store_aligned(part);
-        return part[0];
-    } else {
-        return max_of<Distance / 2>(xsimd::max(batch, shuffle(batch, batch, [](int i) { return i ^ Distance; })));
-    }
+/// Joins all lanes of a batch: every lane of the result is f of them all.
+template <class T, class F, int Distance = static_cast<int>(width<T>) / 2>
+Batch<T> join_lanes(const Batch<T>& x, const F& f) {
+    if constexpr (Distance == 0)
+        return x;
+    else
+        return join_lanes<T, F, Distance / 2>(f(x, shuffle(x, x, [](int i) { return i ^ Distance; })), f);
 }
 template <class T>
-T max_of(const Batch<T>& batch) {
-    return max_of<static_cast<int>(width<T>) / 2>(batch);
+Batch<T> sum_of_lanes(const Batch<T>& x) {
+    return join_lanes(x, [](const Batch<T>& a, const Batch<T>& b) { return a + b; });
+}
+template <class T>
+Batch<T> max_of_lanes(const Batch<T>& x) {
+    return join_lanes(x, [](const Batch<T>& a, const Batch<T>& b) { return xsimd::max(a, b); });
+}
+template <class T>
+T first_lane(const Batch<T>& x) {
+    typedef T V __attribute__((vector_size(sizeof(Batch<T>))));
+    return std::bit_cast<V>(x)[0];
 }
 
-/// The sum over i < n of f(i, count), f giving a batch whose places beyond count are 0. Long rows are summed in parts,
-/// and those in double, so that the error does not grow with n; the order follows from n alone.
+/// The sum over i < n of f(i, count), in all lanes; f gives a batch whose places beyond count are 0. The order follows
+/// from n alone. Long rows are summed in parts, so that the error hardly grows with n.
 template <class T, class F>
-double sum_along(Index n, F&& f) {
+Batch<T> sum_along(Index n, F&& f) {
     constexpr Index part = 64 * width<T>;
-    double total = 0;
+    Batch<T> total(T(0));
     for (Index begin = 0; begin < n; begin += part) {
         Batch<T> batch(T(0));
         for_batches<T>(std::min(part, n - begin), [&](Index i, auto count) { batch += f(begin + i, count); });
-        total += static_cast<double>(sum(batch));
+        total += batch;
     }
-    return total;
+    return sum_of_lanes(total);
 }
 
-/// Calls body(row) for all rows, on threads where rows of so many elements are worth it.
+/// Calls body(begin, rows) for blocks of at most `rows_of_block` rows, on threads where their elements are worth it.
+inline constexpr Index rows_of_block = 64;
+template <class T, class Body>
+void each_block(Index rows, Index columns, Body&& body) {
+    const double bytes = 3.0 * sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
+    parallel_for(rows, rows_of_block, worth_threads(0, bytes), [&](Index begin, Index end) { body(begin, end - begin); });
+}
+
+/// Calls body(row) for all rows, in such blocks.
 template <class T, class Body>
 void each_row(Index rows, Index columns, Body&& body) {
-    const Index tile = std::max<Index>(1, (1 << 14) / std::max<Index>(1, columns));
-    const double bytes = 3.0 * sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
-    parallel_for(rows, tile, worth_threads(0, bytes), [&](Index begin, Index end) {
-        for (Index row = begin; row < end; ++row) body(row);
+    each_block<T>(rows, columns, [&](Index begin, Index count) {
+        for (Index row = begin; row < begin + count; ++row) body(row);
     });
 }
 

@@ -52,8 +52,9 @@ void store_part(T* y, const Batch<T>& value, Index n) {
 }
 
 /// Calls body(i, count) for the batches of [0, n): count is width, and less for the last.
+/// Inlined, because what body captures would else be loaded again for every batch.
 template <class T, class Body>
-void for_batches(Index n, Body&& body) {
+[[gnu::always_inline]] inline void for_batches(Index n, Body&& body) {
     Index i = 0;
     for (; i + width<T> <= n; i += width<T>) body(i, std::integral_constant<Index, width<T>>());
     if (i < n) body(i, n - i);

@@ -1,4 +1,3 @@
-#include <xtape/engine/kernels/parallel.hpp>
 #include <xtape/engine/kernels/softmax.hpp>
 #include <xtape/engine/kernels/softmax_row.hpp>
 
@@ -10,8 +9,8 @@ void softmax(Index rows, Index columns, const T* x, T* y) {
         const T* from = x + row * columns;
         T* to = y + row * columns;
         const auto keep = [to](Index i, auto count, const Batch<T>& e) { put(to + i, e, count); };
-        const double total = sum_exponentials(columns, from, softmax_shift(columns, from), keep);
-        const Batch<T> inverse(total == 0 ? T(0) : static_cast<T>(1 / total));
+        const Batch<T> total = sum_exponentials(columns, from, softmax_shift(columns, from), keep);
+        const Batch<T> zero(T(0)), inverse = select(total == zero, zero, Batch<T>(T(1)) / total);
         for_batches<T>(columns, [&](Index i, auto count) { put(to + i, get(to + i, count) * inverse, count); });
     });
 }
@@ -21,8 +20,8 @@ void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx,
     each_row<T>(rows, columns, [=](Index row) {
         const T* p = y + row * columns;
         const T* g = dy + row * columns;
-        const Batch<T> mean(static_cast<T>(sum_along<T>(
-            columns, [=](Index i, auto count) { return get(p + i, count) * get(g + i, count); })));
+        const Batch<T> mean =
+            sum_along<T>(columns, [=](Index i, auto count) { return get(p + i, count) * get(g + i, count); });
         for_batches<T>(columns, [&](Index i, auto count) {
             put(dx + row * columns + i, get(p + i, count) * (get(g + i, count) - mean), count, accumulate);
         });
@@ -31,14 +30,14 @@ void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx,
 
 template <class T>
 void logsumexp(Index rows, Index columns, const T* x, T* lse) {
-    each_row<T>(rows, columns, [=](Index row) { lse[row] = static_cast<T>(logsumexp_row(columns, x + row * columns)); });
+    each_block<T>(rows, columns,
+                  [=](Index begin, Index count) { logsumexp_block(count, columns, x + begin * columns, lse + begin); });
 }
 
 template <class T>
 void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, const T* d, T* dx, bool accumulate) {
     each_row<T>(rows, columns, [=](Index row) {
-        const bool empty = lse[row] == -std::numeric_limits<T>::infinity();
-        const Batch<T> subtract(empty ? T(0) : lse[row]), factor(d[row]);
+        const Batch<T> subtract = finite_shift(Batch<T>(lse[row])), factor(d[row]);
         for_batches<T>(columns, [&](Index i, auto count) {
             const Batch<T> e = exp(get(x + row * columns + i, count) - subtract);
             put(dx + row * columns + i, e * factor, count, accumulate);
@@ -48,12 +47,15 @@ void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, con
 
 template <class T>
 void log_softmax(Index rows, Index columns, const T* x, T* y) {
-    each_row<T>(rows, columns, [=](Index row) {
-        const T lse = static_cast<T>(logsumexp_row(columns, x + row * columns));
-        const Batch<T> subtract(lse == -std::numeric_limits<T>::infinity() ? T(0) : lse);
-        for_batches<T>(columns, [&](Index i, auto count) {
-            put(y + row * columns + i, get(x + row * columns + i, count) - subtract, count);
-        });
+    each_block<T>(rows, columns, [=](Index begin, Index block) {
+        std::array<T, static_cast<std::size_t>(rows_of_block)> lse;
+        logsumexp_block(block, columns, x + begin * columns, lse.data());
+        for (Index row = 0; row < block; ++row) {
+            const Batch<T> subtract = finite_shift(Batch<T>(lse[static_cast<std::size_t>(row)]));
+            const Index at = (begin + row) * columns;
+            for_batches<T>(columns,
+                           [&](Index i, auto count) { put(y + at + i, get(x + at + i, count) - subtract, count); });
+        }
     });
 }
 
@@ -61,8 +63,7 @@ template <class T>
 void log_softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
     each_row<T>(rows, columns, [=](Index row) {
         const T* g = dy + row * columns;
-        const Batch<T> total(
-            static_cast<T>(sum_along<T>(columns, [g](Index i, auto count) { return get(g + i, count); })));
+        const Batch<T> total = sum_along<T>(columns, [g](Index i, auto count) { return get(g + i, count); });
         for_batches<T>(columns, [&](Index i, auto count) {
             const Batch<T> value = get(g + i, count) - exp(get(y + row * columns + i, count)) * total;
             put(dx + row * columns + i, value, count, accumulate);

@@ -93,7 +93,11 @@ Axes merged(std::span<const PermutedAxis> given) {
 
 /// The walk along axes around a run of so many elements: operand 0 is y, operand 1 is x.
 Plan walk_of(const Axes& axes, Index run) {
-    Plan plan{.operands = 2, .columns = run, .step = every_step, .outer_rank = axes.rank};
+    Plan plan;
+    plan.operands = 2;
+    plan.columns = run;
+    plan.step = every_step;
+    plan.outer_rank = axes.rank;
     for (std::size_t k = 0; k < axes.rank; ++k) {
         plan.extent[k] = axes.axis[k].extent;
         plan.stride[k] = {axes.axis[k].y_stride, axes.axis[k].x_stride};

@@ -58,10 +58,6 @@ const std::vector<Pair> pairs{
      [](auto in) { return fuse([](auto x, auto y) { return exp(x) * y; }, in[0], in[1]); },
      [](auto in) { return exp(in[0]) * in[1]; },
      {uniform({250, 301}, -1, 1), uniform({301}, -1, 1, 2)}},
-    {"nothing",
-     [](auto in) { return fuse([](auto x, auto y) { return x * y; }, in[0], in[1]); },
-     [](auto in) { return in[0] * in[1]; },
-     {uniform({0, 3}, -1, 1), uniform({3}, -1, 1, 2)}},
 };
 
 }  // namespace
@@ -75,12 +71,21 @@ TEST_CASE("fuse: value and gradients are those of the composition") {
 
 TEST_CASE("fuse: the gradient is what finite differences say") {
     for (const Pair& pair : pairs) {
-        if (pair.inputs[0].size() == 0 || pair.inputs[0].size() > 1000) continue;
+        if (pair.inputs[0].size() > 1000) continue;
         INFO(pair.name);
         const GradReport report = check::gradcheck(pair.fused, pair.inputs, {.tolerance = 1e-7});
         INFO(report);
         CHECK(report);
     }
+}
+
+TEST_CASE("fuse: of nothing is nothing, and the gradient of what was broadcast to it is zero") {
+    Tape<double> tape;
+    const auto x = tape.leaf(Tensor<double>::zeros({0, 3})), y = tape.leaf(uniform({3}, -1, 1));
+    const auto z = fuse([](auto a, auto b) { return a * b; }, x, y);
+    REQUIRE(z.shape() == Shape{0, 3});
+    const Tensor<double>* of[] = {&x, &y};
+    for (const double v : tape.gradient(z, z, of)[1].values()) CHECK(v == 0);
 }
 
 TEST_CASE("fuse: one tensor passed twice gets both gradients") {
