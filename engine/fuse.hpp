@@ -69,9 +69,10 @@ private:
     void join(const View<T>& dy, const std::array<Target, sizeof...(K)>& to, const Each<K, View<T>>&... x) const {
         const bool along = (... && (x.shape == dy.shape));
         const kernels::Plan plan =
-            along ? plan_along(dy.size(), sizeof...(K) + 1) : plan_over(dy.shape, dy.shape, x.shape...);
-        kernels::for_rows<T>(plan, [&](Index n, const kernels::PerOperand& at) {
-            join_run(n, dy.data + at[0], to, at[0], kernels::RunOrOne<T>(x.data + at[K + 1], plan.step[K + 1])...);
+            along ? plan_along(dy.size(), sizeof...(K) + 2) : plan_over(dy.shape, dy.shape, x.shape..., dy.shape);
+        const std::array<const T*, sizeof...(K) + 1> data{x.data..., dy.data};
+        kernels::for_rows<T>(plan, data.data(), [&](Index n, Index offset, const T* const* at) {
+            join_run(n, at[sizeof...(K)], to, offset, kernels::RunOrOne<T>(at[K], plan.step[K + 1])...);
         });
     }
     void join_run(Index n, const T* dy, const std::array<Target, sizeof...(K)>& to, Index offset,

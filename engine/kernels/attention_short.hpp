@@ -154,6 +154,14 @@ struct ShortAttention {
     }
 
     template <class Count>
+    static void put_rows(T* y, Index at, Index row, Index rows, const B* values, Count count, bool accumulate) {
+        if (y == nullptr) return;
+        with_constant(accumulate, [=](auto add) {
+            for (Index j = 0; j < rows; ++j) put(y + at + j * row, values[j], count, add);
+        });
+    }
+
+    template <class Count>
     static void backward_columns(const ShortSequence& s, Index c, Count count, const AttentionInputs<T>& in,
                                  const AttentionGradients<T>& out) {
         const Index from = s.first * s.columns + c;
@@ -190,14 +198,11 @@ struct ShortAttention {
                     dv[j] += each_p[j] * d_o;
                 }
             }
-            for (Index j = 0; j < std::min<Index>(4, s.keys - key); ++j) {
-                const Index to = from + (key + j) * s.columns;
-                if (out.dk != nullptr) put(out.dk + to, dk[static_cast<std::size_t>(j)], count, out.add_k);
-                if (out.dv != nullptr) put(out.dv + to, dv[static_cast<std::size_t>(j)], count, out.add_v);
-            }
+            const Index rows = std::min<Index>(4, s.keys - key), to = from + key * s.columns;
+            put_rows(out.dk, to, s.columns, rows, dk.data(), count, out.add_k);
+            put_rows(out.dv, to, s.columns, rows, dv.data(), count, out.add_v);
         }
-        for (Index t = 0; t < s.queries && out.dq != nullptr; ++t)
-            put(out.dq + from + t * s.columns, dq[static_cast<std::size_t>(t)], count, out.add_q);
+        put_rows(out.dq, from, s.columns, s.queries, dq.data(), count, out.add_q);
     }
 
     static void backward(const ShortSequence& s, const AttentionInputs<T>& in, const AttentionGradients<T>& out) {

@@ -46,8 +46,10 @@ void cross_entropy_backward(const CrossEntropy& shape, const T* logits, const st
             return;
         }
         const Batch<T> subtract(lse[row]);
-        for_batches<T>(shape.columns, [&](Index i, auto count) {
-            put(to + i, exp(get(from + i, count) - subtract) * factor - everywhere, count, accumulate);
+        with_constant(accumulate, [&](auto add) {
+            for_batches<T>(shape.columns, [&](Index i, auto count) {
+                put(to + i, exp(get(from + i, count) - subtract) * factor - everywhere, count, add);
+            });
         });
         to[targets[row]] -= at_target;
     });

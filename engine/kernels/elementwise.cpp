@@ -2,8 +2,6 @@
 
 namespace xtape::kernels {
 
-// Loops over operands run over all that there could be: they are one vector instruction each.
-
 Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>> operands) {
     Plan plan;
     plan.operands = operands.size();
@@ -13,12 +11,12 @@ Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>
         const Index n = over[axis];
         if (n == 1) continue;
         const std::size_t from_end = over.size() - axis;
-        PerOperand along = every_step, stride;
+        PerOperand stride{};
         for (std::size_t k = 0; k < operands.size(); ++k) {
-            if (from_end <= operands[k].size()) along[k] = operands[k][operands[k].size() - from_end];
+            const Index extent = from_end <= operands[k].size() ? operands[k][operands[k].size() - from_end] : 1;
+            stride[k] = extent == 1 ? 0 : run[k];
+            run[k] *= extent;
         }
-        for (std::size_t k = 0; k < most_operands; ++k) stride[k] = along[k] == 1 ? 0 : run[k];
-        for (std::size_t k = 0; k < most_operands; ++k) run[k] *= along[k];
         if (first) {
             plan.columns = n;
             plan.step = stride;
@@ -29,7 +27,7 @@ Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>
         Index& extent = inner ? plan.columns : plan.extent[plan.outer_rank - 1];
         const PerOperand& below = inner ? plan.step : plan.stride[plan.outer_rank - 1];
         Index differs = 0;
-        for (std::size_t k = 0; k < most_operands; ++k) differs |= stride[k] ^ (below[k] * extent);
+        for (std::size_t k = 0; k < operands.size(); ++k) differs |= stride[k] ^ (below[k] * extent);
         if (differs == 0) {
             extent *= n;
         } else {
@@ -42,31 +40,36 @@ Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>
     return plan;
 }
 
-RowWalk::RowWalk(const Plan& plan, Index row) : plan_(plan) {
+template <class T> RowWalk<T>::RowWalk(const Plan& plan, const T* const* x, Index row) : plan_(plan) {
+    for (std::size_t k = 0; k + 1 < plan.operands; ++k) x_[k] = x[k];
     for (std::size_t axis = 0; axis < plan.outer_rank && row > 0; ++axis) {
         at_[axis] = row % plan.extent[axis];
         row /= plan.extent[axis];
-        for (std::size_t k = 0; k < most_operands; ++k) offsets_[k] += at_[axis] * plan.stride[axis][k];
+        offset_ += at_[axis] * plan.stride[axis][0];
+        for (std::size_t k = 0; k + 1 < plan.operands; ++k) x_[k] += at_[axis] * plan.stride[axis][k + 1];
     }
 }
 
-void RowWalk::next() {
+template <class T> void RowWalk<T>::next() {
     for (std::size_t axis = 0; axis < plan_.outer_rank; ++axis) {
-        for (std::size_t k = 0; k < most_operands; ++k) offsets_[k] += plan_.stride[axis][k];
+        const PerOperand& stride = plan_.stride[axis];
+        offset_ += stride[0];
+        for (std::size_t k = 0; k + 1 < plan_.operands; ++k) x_[k] += stride[k + 1];
         if (++at_[axis] < plan_.extent[axis]) return;
         at_[axis] = 0;
-        for (std::size_t k = 0; k < most_operands; ++k) offsets_[k] -= plan_.extent[axis] * plan_.stride[axis][k];
+        offset_ -= plan_.extent[axis] * stride[0];
+        for (std::size_t k = 0; k + 1 < plan_.operands; ++k) x_[k] -= plan_.extent[axis] * stride[k + 1];
     }
 }
 
 template <class T> void map(const Plan& plan, T* y, const T* const* x, RowFunction<T> row) {
-    for_rows<T>(plan, [&](Index n, const PerOperand& offsets) {
-        std::array<const T*, most_operands - 1> operand{};
-        for (std::size_t k = 0; k + 1 < plan.operands; ++k) operand[k] = x[k] + offsets[k + 1];
-        row.call(row.f, n, y + offsets[0], operand.data(), plan.step.data() + 1);
+    for_rows<T>(plan, x, [&](Index n, Index offset, const T* const* at) {
+        row.call(row.f, n, y + offset, at, plan.step.data() + 1);
     });
 }
 
+template class RowWalk<float>;
+template class RowWalk<double>;
 template void map(const Plan&, float*, const float* const*, RowFunction<float>);
 template void map(const Plan&, double*, const double* const*, RowFunction<double>);
 

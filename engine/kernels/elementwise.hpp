@@ -13,7 +13,7 @@ namespace xtape::kernels {
 
 inline constexpr std::size_t most_operands = 8;
 
-/// A number for each operand of a loop; operand 0 is the one that is written.
+/// A number for each operand of a loop; operand 0 is the one that is written, or runs through all elements.
 using PerOperand = std::array<Index, most_operands>;
 
 /// The steps of operands that all run.
@@ -37,18 +37,22 @@ struct Plan {
 /// Neighbouring axes along which every operand runs on, or none does, become one.
 Plan plan_of(std::span<const Index> over, std::span<const std::span<const Index>> operands);
 
-/// The offsets of a plan's operands at one row after the other.
-class RowWalk {
+/// Where a plan's operands stand at one row after the other.
+template <class T> class RowWalk {
 public:
-    RowWalk(const Plan& plan, Index row);
+    /// From a row on, for operands x behind operand 0.
+    RowWalk(const Plan& plan, const T* const* x, Index row);
 
-    const PerOperand& offsets() const { return offsets_; }
+    /// How far operand 0 has come, and the others.
+    Index offset() const { return offset_; }
+    const T* const* x() const { return x_.data(); }
     void next();
 
 private:
     const Plan& plan_;
+    Index offset_ = 0;
     std::array<Index, 6> at_{};
-    PerOperand offsets_{};
+    std::array<const T*, most_operands> x_{};
 };
 
 /// Elements that one thread takes at a time.
@@ -58,20 +62,21 @@ template <class T> bool worth_threads_over(double elements, std::size_t operands
     return worth_threads(0, elements * static_cast<double>(operands * sizeof(T)));
 }
 
-/// Calls body(n, offsets) for runs of n elements along the rows of a plan, on several threads where that pays.
-template <class T, class Body> void for_rows(const Plan& plan, const Body& body) {
+/// Calls body(n, offset, x) for runs of n elements along the rows of a plan, on several threads where that pays: offset
+/// is where operand 0 stands, x are the others.
+template <class T, class Body> void for_rows(const Plan& plan, const T* const* x, const Body& body) {
     const bool threaded = worth_threads_over<T>(plan.elements(), plan.operands);
     if (plan.rows == 1) {
         parallel_for(plan.columns, tile_size, threaded, [&](Index begin, Index end) {
-            PerOperand offsets{};
-            for (std::size_t k = 0; k < plan.operands; ++k) offsets[k] = begin * plan.step[k];
-            body(end - begin, offsets);
+            std::array<const T*, most_operands> at{};
+            for (std::size_t k = 0; k + 1 < plan.operands; ++k) at[k] = x[k] + begin * plan.step[k + 1];
+            body(end - begin, begin * plan.step[0], at.data());
         });
         return;
     }
     parallel_for(plan.rows, std::max<Index>(1, tile_size / plan.columns), threaded, [&](Index begin, Index end) {
-        RowWalk walk(plan, begin);
-        for (Index row = begin; row < end; ++row, walk.next()) body(plan.columns, walk.offsets());
+        RowWalk<T> walk(plan, x, begin);
+        for (Index row = begin; row < end; ++row, walk.next()) body(plan.columns, walk.offset(), walk.x());
     });
 }
 

@@ -8,12 +8,14 @@ template <class T>
 void gather_rows(Index rows, Index columns, const T* table, const std::int32_t* ids, T* y, bool accumulate) {
     const Index tile = std::max<Index>(1, (1 << 14) / std::max<Index>(1, columns));
     const double bytes = 2.0 * sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
-    parallel_for(rows, tile, worth_threads(0, bytes), [=](Index begin, Index end) {
-        for (Index t = begin; t < end; ++t) {
-            const T* from = table + ids[t] * columns;
-            T* to = y + t * columns;
-            for_batches<T>(columns, [=](Index i, auto count) { put(to + i, get(from + i, count), count, accumulate); });
-        }
+    with_constant(accumulate, [=](auto add) {
+        parallel_for(rows, tile, worth_threads(0, bytes), [=](Index begin, Index end) {
+            for (Index t = begin; t < end; ++t) {
+                const T* from = table + ids[t] * columns;
+                T* to = y + t * columns;
+                for_batches<T>(columns, [=](Index i, auto count) { put(to + i, get(from + i, count), count, add); });
+            }
+        });
     });
 }
 
@@ -28,7 +30,7 @@ void scatter_rows(Index rows, Index columns, const T* x, const std::int32_t* ids
         for (Index t = 0; t < rows; ++t) {
             const T* from = x + t * columns + begin;
             T* to = table + ids[t] * columns + begin;
-            for_batches<T>(end - begin, [=](Index i, auto count) { put(to + i, get(from + i, count), count, true); });
+            for_batches<T>(end - begin, [=](Index i, auto count) { put(to + i, get(from + i, count), count, std::true_type()); });
         }
     });
 }

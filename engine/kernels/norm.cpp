@@ -4,6 +4,15 @@
 namespace xtape::kernels {
 namespace {
 
+/// x, times w where the norm has a weight.
+template <class T, class Count, bool Weighted>
+Batch<T> times_weight(const Batch<T>& x, const T* w, Count count, std::bool_constant<Weighted>) {
+    if constexpr (Weighted)
+        return x * get(w, count);
+    else
+        return x;
+}
+
 /// y (+)= Σ over rows of term(row, i, count), for tiles of columns; rows in order.
 template <class T, class Term>
 void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
@@ -24,18 +33,19 @@ void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
 template <class T>
 void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* y, T* rstd) {
     const Batch<T> per_column(T(1) / static_cast<T>(columns)), offset(static_cast<T>(eps));
-    each_row<T>(rows, columns, [=](Index row) {
-        const T* from = x + row * columns;
-        T* to = y + row * columns;
-        const Batch<T> squares = sum_along<T>(columns, [from](Index i, auto count) {
-            const Batch<T> v = get(from + i, count);
-            return v * v;
-        });
-        const Batch<T> r = Batch<T>(T(1)) / sqrt(squares * per_column + offset);
-        rstd[row] = first_lane(r);
-        for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> normed = get(from + i, count) * r;
-            put(to + i, w == nullptr ? normed : normed * get(w + i, count), count);
+    with_constant(w != nullptr, [=](auto weighted) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const T* from = x + row * columns;
+            T* to = y + row * columns;
+            const Batch<T> squares = sum_along<T>(columns, [from](Index i, auto count) {
+                const Batch<T> v = get(from + i, count);
+                return v * v;
+            });
+            const Batch<T> r = Batch<T>(T(1)) / sqrt(squares * per_column + offset);
+            rstd[row] = first_lane(r);
+            for_batches<T>(columns, [&](Index i, auto count) {
+                put(to + i, times_weight(get(from + i, count) * r, w + i, count, weighted), count);
+            });
         });
     });
 }
@@ -44,20 +54,21 @@ template <class T>
 void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const T* rstd, const T* dy, T* dx,
                        bool accumulate) {
     const Batch<T> per_column(T(1) / static_cast<T>(columns));
-    each_row<T>(rows, columns, [=](Index row) {
-        const T* in = x + row * columns;
-        const T* g = dy + row * columns;
-        const auto weighted = [g, w](Index i, auto count) {
-            const Batch<T> value = get(g + i, count);
-            return w == nullptr ? value : value * get(w + i, count);
-        };
-        const Batch<T> products = sum_along<T>(
-            columns, [&](Index i, auto count) { return weighted(i, count) * get(in + i, count); });
-        const Batch<T> scale(rstd[row]), mean = scale * scale * scale * products * per_column;
-        for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> value = scale * weighted(i, count) - mean * get(in + i, count);
-            put(dx + row * columns + i, value, count, accumulate);
+    const auto backward = [=](auto weighted, auto add) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const T* in = x + row * columns;
+            const T* d = dy + row * columns;
+            const auto g = [=](Index i, auto count) { return times_weight(get(d + i, count), w + i, count, weighted); };
+            const Batch<T> products =
+                sum_along<T>(columns, [&](Index i, auto count) { return g(i, count) * get(in + i, count); });
+            const Batch<T> scale(rstd[row]), mean = scale * scale * scale * products * per_column;
+            for_batches<T>(columns, [&](Index i, auto count) {
+                put(dx + row * columns + i, scale * g(i, count) - mean * get(in + i, count), count, add);
+            });
         });
+    };
+    with_constant(w != nullptr, [&](auto weighted) {
+        with_constant(accumulate, [&](auto add) { backward(weighted, add); });
     });
 }
 

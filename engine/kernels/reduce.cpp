@@ -76,13 +76,16 @@ template <class Join, class T> void fold_rows(Index n, Index columns, const T* x
 /// into one row of it. Blocks are joined in T, what comes of them in double. What is computed goes through scratch.
 template <class Join, class T> class BlockFold {
 public:
-    BlockFold(const Plan& plan, Index height, RowFunction<T> row) : plan_(plan), height_(height), row_(row) {}
+    BlockFold(const Plan& plan, bool folds_rows, RowFunction<T> row) : plan_(plan), row_(row) {
+        if (!folds_rows) return;
+        stride_ = plan.stride[0];
+        height_ = plan.extent[0];
+    }
 
-    /// For `columns` columns, from the one where the operands begin at the given offsets.
-    void operator()(Index columns, T* y, const T* const* x, const PerOperand& offsets) const {
+    /// For the columns where the operands begin.
+    void operator()(Index columns, T* y, const T* const* x) const {
         alignas(64) std::array<T, scratch_size> scratch;
-        const Source source{x, offsets, scratch.data()};
-        y += offsets[0];
+        const Source source{x, scratch.data()};
         if (plan_.step[0] == 0)
             *y = static_cast<T>(Join::join(static_cast<double>(*y), fold_all(columns, source)));
         else
@@ -95,7 +98,6 @@ private:
 
     struct Source {
         const T* const* x;
-        const PerOperand& offsets;
         T* scratch;
     };
     struct Block {
@@ -126,19 +128,21 @@ private:
 
     /// The values to join: computed, or where they are.
     Block block(Index i, Index columns, Index row, Index rows, const Source& source) const {
-        if (row_.call == nullptr)
-            return {source.x[0] + source.offsets[1] + i * plan_.step[1] + row * plan_.stride[0][1], plan_.stride[0][1]};
-        std::array<const T*, most_operands> operand{};
+        const Index* step = plan_.step.data() + 1;
+        const Index* stride = stride_.data() + 1;
+        if (row_.call == nullptr) return {source.x[0] + i * step[0] + row * stride[0], stride[0]};
+        std::array<const T*, most_operands> at{};
+        for (std::size_t k = 0; k + 1 < plan_.operands; ++k) at[k] = source.x[k] + i * step[k] + row * stride[k];
         for (Index r = 0; r < rows; ++r) {
-            for (std::size_t k = 1; k < plan_.operands; ++k)
-                operand[k] = source.x[k - 1] + source.offsets[k] + i * plan_.step[k] + (row + r) * plan_.stride[0][k];
-            row_.call(row_.f, columns, source.scratch + r * columns, operand.data() + 1, plan_.step.data() + 1);
+            row_.call(row_.f, columns, source.scratch + r * columns, at.data(), step);
+            for (std::size_t k = 0; k + 1 < plan_.operands; ++k) at[k] += stride[k];
         }
         return {source.scratch, columns};
     }
 
     const Plan& plan_;
-    Index height_;
+    PerOperand stride_{};  ///< of the operands from one of the rows to the next
+    Index height_ = 1;
     RowFunction<T> row_;
 };
 
@@ -162,14 +166,13 @@ template <class Join, class T> void map_reduce(const Plan& plan, T* y, const T* 
     const Index parts = walked.outer_rank > 0 && walked.stride[last][0] != 0 ? walked.extent[last] : 1;
     const Index rows = walked.rows / parts;
     const Index band = folds_rows && threaded ? std::max<Index>(64, plan.columns / 256 * 64) : plan.columns;
-    const BlockFold<Join, T> fold(plan, folds_rows ? plan.extent[0] : 1, row);
+    const BlockFold<Join, T> fold(plan, folds_rows, row);
     const auto fold_parts = [&](Index part, Index count, Index i) {
-        RowWalk walk(walked, part * rows);
-        for (Index r = 0; r < count * rows; ++r, walk.next()) {
-            PerOperand offsets = walk.offsets();
-            for (std::size_t k = 0; k < most_operands; ++k) offsets[k] += i * plan.step[k];
-            fold(std::min(band, plan.columns - i), y, x, offsets);
-        }
+        std::array<const T*, most_operands> begin{};
+        for (std::size_t k = 0; k + 1 < plan.operands; ++k) begin[k] = x[k] + i * plan.step[k + 1];
+        RowWalk<T> walk(walked, begin.data(), part * rows);
+        for (Index r = 0; r < count * rows; ++r, walk.next())
+            fold(std::min(band, plan.columns - i), y + i * plan.step[0] + walk.offset(), walk.x());
     };
     const Index bands = (plan.columns + band - 1) / band;
     const Index work = static_cast<Index>(plan.elements()) / (parts * bands);

@@ -30,24 +30,37 @@ Batch<T> get(const T* x, Index count, T fill = T(0)) {
     return Batch<T>::load_aligned(part);
 }
 
-/// y[i] = value, or y[i] += value, for the first `count` elements.
+/// The first `count` elements.
 template <class T>
-void put(T* y, const Batch<T>& value, std::integral_constant<Index, width<T>>, bool accumulate = false) {
-    store(y, accumulate ? value + load(y) : value);
-}
-template <class T>
-void put(T* y, const Batch<T>& value, Index count, bool accumulate = false) {
-    const Batch<T> result = accumulate ? value + get(y, count) : value;
+void put_part(T* y, const Batch<T>& value, Index count) {
 #ifdef __AVX512F__
     if constexpr (sizeof(Batch<T>) == 64) {
         const auto mask = (1u << count) - 1;
         if constexpr (std::is_same_v<T, float>)
-            return _mm512_mask_storeu_ps(y, static_cast<__mmask16>(mask), result);
+            return _mm512_mask_storeu_ps(y, static_cast<__mmask16>(mask), value);
         else
-            return _mm512_mask_storeu_pd(y, static_cast<__mmask8>(mask), result);
+            return _mm512_mask_storeu_pd(y, static_cast<__mmask8>(mask), value);
     }
 #endif
-    store_part(y, result, count);
+    store_part(y, value, count);
+}
+
+/// y[i] = value, or y[i] += value, for the first `count` elements. Whether to add is a constant: GCC 12 at -O3 turns a
+/// condition inside a loop of batches of double into a mask of one lane.
+template <class T, class Count, bool Add = false>
+void put(T* y, const Batch<T>& value, Count count, std::bool_constant<Add> = {}) {
+    if constexpr (Add)
+        put(y, value + get(y, count), count);
+    else if constexpr (!std::is_same_v<Count, Index>)
+        store(y, value);
+    else
+        put_part(y, value, count);
+}
+
+/// f(std::true_type()) or f(std::false_type()).
+template <class F>
+void with_constant(bool condition, F&& f) {
+    condition ? f(std::true_type()) : f(std::false_type());
 }
 
 /// A lane of a, or of b (counted on from the width), for each lane of the result: at(i) for lane i.

@@ -17,13 +17,15 @@ void softmax(Index rows, Index columns, const T* x, T* y) {
 
 template <class T>
 void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
-    each_row<T>(rows, columns, [=](Index row) {
-        const T* p = y + row * columns;
-        const T* g = dy + row * columns;
-        const Batch<T> mean =
-            sum_along<T>(columns, [=](Index i, auto count) { return get(p + i, count) * get(g + i, count); });
-        for_batches<T>(columns, [&](Index i, auto count) {
-            put(dx + row * columns + i, get(p + i, count) * (get(g + i, count) - mean), count, accumulate);
+    with_constant(accumulate, [=](auto add) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const T* p = y + row * columns;
+            const T* g = dy + row * columns;
+            const Batch<T> mean =
+                sum_along<T>(columns, [=](Index i, auto count) { return get(p + i, count) * get(g + i, count); });
+            for_batches<T>(columns, [&](Index i, auto count) {
+                put(dx + row * columns + i, get(p + i, count) * (get(g + i, count) - mean), count, add);
+            });
         });
     });
 }
@@ -36,11 +38,13 @@ void logsumexp(Index rows, Index columns, const T* x, T* lse) {
 
 template <class T>
 void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, const T* d, T* dx, bool accumulate) {
-    each_row<T>(rows, columns, [=](Index row) {
-        const Batch<T> subtract = finite_shift(Batch<T>(lse[row])), factor(d[row]);
-        for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> e = exp(get(x + row * columns + i, count) - subtract);
-            put(dx + row * columns + i, e * factor, count, accumulate);
+    with_constant(accumulate, [=](auto add) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const Batch<T> subtract = finite_shift(Batch<T>(lse[row])), factor(d[row]);
+            for_batches<T>(columns, [&](Index i, auto count) {
+                const Batch<T> e = exp(get(x + row * columns + i, count) - subtract);
+                put(dx + row * columns + i, e * factor, count, add);
+            });
         });
     });
 }
@@ -61,12 +65,14 @@ void log_softmax(Index rows, Index columns, const T* x, T* y) {
 
 template <class T>
 void log_softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
-    each_row<T>(rows, columns, [=](Index row) {
-        const T* g = dy + row * columns;
-        const Batch<T> total = sum_along<T>(columns, [g](Index i, auto count) { return get(g + i, count); });
-        for_batches<T>(columns, [&](Index i, auto count) {
-            const Batch<T> value = get(g + i, count) - exp(get(y + row * columns + i, count)) * total;
-            put(dx + row * columns + i, value, count, accumulate);
+    with_constant(accumulate, [=](auto add) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const T* g = dy + row * columns;
+            const Batch<T> total = sum_along<T>(columns, [g](Index i, auto count) { return get(g + i, count); });
+            for_batches<T>(columns, [&](Index i, auto count) {
+                const Batch<T> value = get(g + i, count) - exp(get(y + row * columns + i, count)) * total;
+                put(dx + row * columns + i, value, count, add);
+            });
         });
     });
 }

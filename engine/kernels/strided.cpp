@@ -116,9 +116,9 @@ void permute_matrices(const Axes& around, const Axis& p, const Axis& q, const T*
     const bool threaded = worth_threads_over<T>(static_cast<double>(plan.rows * p.extent * q.extent), 2);
     parallel_for(plan.rows * bands, std::max<Index>(1, tile_size / work), threaded, [&](Index begin, Index end) {
         for (Index t = begin; t < end; ++t) {
-            const PerOperand at = RowWalk(plan, t / bands).offsets();
+            const RowWalk<T> walk(plan, &x, t / bands);
             const Index first = t % bands * band;
-            const Transposed<T> m{x + at[1] + first, y + at[0] + first * p.y_stride, q.x_stride, p.y_stride};
+            const Transposed<T> m{*walk.x() + first, y + walk.offset() + first * p.y_stride, q.x_stride, p.y_stride};
             const Index rows = std::min(band, p.extent - first);
             accumulate ? transpose<true>(rows, q.extent, m) : transpose<false>(rows, q.extent, m);
         }
@@ -148,8 +148,8 @@ template <class T> void permute(std::span<const PermutedAxis> given, const T* x,
     Axes axes = merged(given);
     if (axes.rank == 0 || axes.axis[0].x_stride == 1) {
         const Index run = axes.rank == 0 ? 1 : axes.take(0).extent;
-        for_rows<T>(walk_of(axes, run),
-                    [&](Index n, const PerOperand& at) { copy_run(n, x + at[1], y + at[0], accumulate); });
+        for_rows<T>(walk_of(axes, run), &x,
+                    [&](Index n, Index offset, const T* const* from) { copy_run(n, *from, y + offset, accumulate); });
         return;
     }
     const Axis q = axes.take(0);
