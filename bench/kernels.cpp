@@ -9,8 +9,7 @@
 namespace xtape::bench {
 namespace {
 
-template <class T>
-void gemm(benchmark::State& state) {
+template <class T> void gemm(benchmark::State& state) {
     const Index m = state.range(0), n = state.range(1), k = state.range(2);
     const bool transpose_b = state.range(3) != 0;
     nn::Rng rng(1);
@@ -29,8 +28,12 @@ void gemm(benchmark::State& state) {
 void sizes(benchmark::internal::Benchmark* bench) {
     bench->ArgNames({"m", "n", "k", "bT"});
     for (const Index transposed : {0, 1}) {
-        for (const auto& [m, n, k] : {std::array<Index, 3>{8, 16, 16}, {8, 64, 16}, {104, 64, 16}, {64, 64, 64},
-                                      {256, 768, 288}, {1024, 1024, 1024}})
+        for (const auto& [m, n, k] : {std::array<Index, 3>{8, 16, 16},
+                                      {8, 64, 16},
+                                      {104, 64, 16},
+                                      {64, 64, 64},
+                                      {256, 768, 288},
+                                      {1024, 1024, 1024}})
             bench->Args({m, n, k, transposed});
     }
 }

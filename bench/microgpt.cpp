@@ -8,7 +8,9 @@
 namespace xtape::bench {
 namespace {
 
-const std::vector<int>& lengths(const benchmark::State& state) { return state.range(1) == 0 ? one_name : sixteen_names; }
+const std::vector<int>& lengths(const benchmark::State& state) {
+    return state.range(1) == 0 ? one_name : sixteen_names;
+}
 
 void step(benchmark::State& state) {
     MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
@@ -41,7 +43,9 @@ void next_token(benchmark::State& state) {
     state.SetItemsProcessed(state.iterations() * 8);
 }
 
-void sizes(benchmark::internal::Benchmark* bench) { bench->ArgNames({"dim", "packed"})->ArgsProduct({{16, 64}, {0, 1}}); }
+void sizes(benchmark::internal::Benchmark* bench) {
+    bench->ArgNames({"dim", "packed"})->ArgsProduct({{16, 64}, {0, 1}});
+}
 
 BENCHMARK(step)->Apply(sizes);
 BENCHMARK(forward)->Apply(sizes);

@@ -39,7 +39,8 @@ void add_op(const std::string& name, const Op& op) {
     for (const Shape& shape : {Shape{8, 16}, Shape{104, 64}, Shape{1024, 256}}) {
         const std::string at = name + to_string(shape);
         benchmark::RegisterBenchmark((at + "/forward").c_str(), [=](auto& state) { forward(state, op, shape); });
-        benchmark::RegisterBenchmark((at + "/forward+backward").c_str(), [=](auto& state) { backward(state, op, shape); });
+        benchmark::RegisterBenchmark((at + "/forward+backward").c_str(),
+                                     [=](auto& state) { backward(state, op, shape); });
     }
 }
 
@@ -57,9 +58,7 @@ void add_all() {
     add_op("rms_norm", [](const F& x) { return rms_norm(x); });
     add_op("matmul", [](const F& x) { return matmul(x, x, {.transpose_b = true}); });
     add_op("causal_attention", [](const F& x) { return causal_attention(x, x, x, {}, {.heads = 4}); });
-    add_op("cross_entropy", [](const F& x) {
-        return cross_entropy(x, Indices::zeros({x.shape().rows()}));
-    });
+    add_op("cross_entropy", [](const F& x) { return cross_entropy(x, Indices::zeros({x.shape().rows()})); });
 }
 
 }  // namespace

@@ -54,7 +54,8 @@ void race(const std::string& title, std::vector<Competitor> competitors, int rou
     }
     const double own = competitors.front().median();
     for (const Competitor& competitor : competitors)
-        fmt::print("| {} | {} | {:.2f} | {:.3f} |\n", title, competitor.name, competitor.median(), own / competitor.median());
+        fmt::print("| {} | {} | {:.2f} | {:.3f} |\n", title, competitor.name, competitor.median(),
+                   own / competitor.median());
 }
 
 /// Memory for the C step, freed at the end.
@@ -103,12 +104,10 @@ void race_microgpt(const std::string& title, int dim, const std::vector<int>& le
 
     std::vector<Competitor> competitors;
     competitors.push_back({"xtape", [&] { training.step(); }, steps});
-    competitors.push_back({"hand-written C",
-                           [&] {
-                               microgpt_step(c, batch.inputs.data(), batch.targets.data(), batch.offsets.data(),
-                                             sequences, 1e-3f);
-                           },
-                           steps});
+    competitors.push_back(
+        {"hand-written C",
+         [&] { microgpt_step(c, batch.inputs.data(), batch.targets.data(), batch.offsets.data(), sequences, 1e-3f); },
+         steps});
     competitors.push_back({"plain loops (tests/reference)",
                            [&] {
                                const auto run = reference::microgpt_run<float>(config, parameters, plain);
@@ -117,11 +116,10 @@ void race_microgpt(const std::string& title, int dim, const std::vector<int>& le
                            std::max(1, steps / 20)});
 #ifdef XTAPE_HAS_TORCH
     peers::TorchMicrogpt torch(dim, weights.data());
-    competitors.push_back({"PyTorch eager",
-                           [&] {
-                               torch.step(batch.inputs.data(), batch.targets.data(), batch.offsets.data(), sequences, 1e-3);
-                           },
-                           std::max(1, steps / 50)});
+    competitors.push_back(
+        {"PyTorch eager",
+         [&] { torch.step(batch.inputs.data(), batch.targets.data(), batch.offsets.data(), sequences, 1e-3); },
+         std::max(1, steps / 50)});
 #endif
     race(title, std::move(competitors), rounds);
 }
@@ -154,10 +152,11 @@ void print_memory() {
     reset_pool_peak();
     for (int i = 0; i < 1000; ++i) training.step();
     const PoolStatistics after = pool_statistics();
-    fmt::print("\nmicrogpt d16, batch 1, 8 tokens: {:.1f} KiB of pooled memory at the peak (parameters, gradients, Adam, "
-               "tape, activations); {} allocations from the system in 1,000 steps\n",
-               static_cast<double>(after.peak_bytes - before.bytes_in_use) / 1024,
-               after.system_allocations - warm.system_allocations);
+    fmt::print(
+        "\nmicrogpt d16, batch 1, 8 tokens: {:.1f} KiB of pooled memory at the peak (parameters, gradients, Adam, "
+        "tape, activations); {} allocations from the system in 1,000 steps\n",
+        static_cast<double>(after.peak_bytes - before.bytes_in_use) / 1024,
+        after.system_allocations - warm.system_allocations);
 }
 
 }  // namespace

@@ -28,20 +28,15 @@ void* pool_allocate(std::size_t bytes);
 void pool_release(void* block, std::size_t bytes) noexcept;
 
 /// A standard allocator over the pool, for the tape's own tables.
-template <class U>
-struct PoolAllocator {
+template <class U> struct PoolAllocator {
     using value_type = U;
 
     PoolAllocator() = default;
-    template <class V>
-    PoolAllocator(const PoolAllocator<V>&) {}
+    template <class V> PoolAllocator(const PoolAllocator<V>&) {}
 
     U* allocate(std::size_t n) { return static_cast<U*>(pool_allocate(n * sizeof(U))); }
     void deallocate(U* block, std::size_t n) noexcept { pool_release(block, n * sizeof(U)); }
-    template <class V>
-    bool operator==(const PoolAllocator<V>&) const {
-        return true;
-    }
+    template <class V> bool operator==(const PoolAllocator<V>&) const { return true; }
 };
 
 }  // namespace detail

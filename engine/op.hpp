@@ -9,8 +9,8 @@
 //
 // The parameters of a vjp say what it reads, and nothing else is kept for it. A vjp is named by its first parameter,
 // Grad<i, T>: there is an overload for each differentiated input, or one that takes several Grads because they share
-// work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is passed.
-// An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
+// work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is
+// passed. An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
 
 #include <xtape/engine/tape.hpp>
 
@@ -22,8 +22,7 @@
 namespace xtape {
 
 /// Elements to read, with their shape; false for an input that was left out (an empty Tensor).
-template <class T>
-struct View {
+template <class T> struct View {
     const T* data;
     const Shape& shape;
 
@@ -32,8 +31,7 @@ struct View {
 };
 
 /// Elements to write, all of them: they come uninitialised.
-template <class T>
-struct Out {
+template <class T> struct Out {
     T* data;
     const Shape& shape;
 
@@ -41,21 +39,13 @@ struct Out {
 };
 
 /// What a vjp may ask for. Input<i, std::int32_t> is an Indices input.
-template <int I, class T>
-struct Input : View<T> {};
-template <class T>
-struct Output : View<T> {};
-template <int K, class T>
-struct Saved : View<T> {};
-template <class T>
-struct Cotangent : View<T> {};
-template <int I>
-struct ShapeOf {
-    const Shape& shape;
-};
+template <int I, class T> struct Input : View<T> {};
+template <class T> struct Output : View<T> {};
+template <int K, class T> struct Saved : View<T> {};
+template <class T> struct Cotangent : View<T> {};
+template <int I> struct ShapeOf { const Shape& shape; };
 /// The gradient of input i: where it goes, and whether it is added to what is there.
-template <int I, class T>
-struct Grad : detail::Destination<T> {};
+template <int I, class T> struct Grad : detail::Destination<T> {};
 /// Stands in a signature for what this instance of an op does not read.
 struct Unread {};
 /// The result of a vjp whose gradient is the cotangent itself.
@@ -63,15 +53,16 @@ struct Identity {};
 
 namespace detail {
 
-template <class R, class... P>
-struct Signature {};
+template <class R, class... P> struct Signature {};
 
 /// The vjp overload that begins with Grad<I, T>; not viable when there is none.
 template <int I, class T, class Op, class R, class... P>
 Signature<R, Grad<I, T>, P...> vjp_signature(R (Op::*)(Grad<I, T>, P...) const);
 
 template <class Op, int I, class T>
-concept HasVjp = requires { vjp_signature<I, T, Op>(&Op::vjp); };
+concept HasVjp = requires {
+    vjp_signature<I, T, Op>(&Op::vjp);
+};
 
 /// Bits of inputs, output and saved tensors: what a vjp reads and writes.
 struct Reads {
@@ -79,23 +70,17 @@ struct Reads {
     bool output = false;
 };
 
-template <class P>
-inline constexpr Reads reads_of{};
-template <int I, class T>
-inline constexpr Reads reads_of<Grad<I, T>>{.grads = 1u << I};
-template <int I, class T>
-inline constexpr Reads reads_of<Input<I, T>>{.inputs = 1u << I};
-template <int K, class T>
-inline constexpr Reads reads_of<Saved<K, T>>{.saved = 1u << K};
-template <class T>
-inline constexpr Reads reads_of<Output<T>>{.output = true};
+template <class P> inline constexpr Reads reads_of{};
+template <int I, class T> inline constexpr Reads reads_of<Grad<I, T>>{.grads = 1u << I};
+template <int I, class T> inline constexpr Reads reads_of<Input<I, T>>{.inputs = 1u << I};
+template <int K, class T> inline constexpr Reads reads_of<Saved<K, T>>{.saved = 1u << K};
+template <class T> inline constexpr Reads reads_of<Output<T>>{.output = true};
 
 constexpr Reads operator|(Reads a, Reads b) {
     return {a.grads | b.grads, a.inputs | b.inputs, a.saved | b.saved, a.output || b.output};
 }
 
-template <class R, class... P>
-constexpr Reads reads_of_signature(Signature<R, P...>) {
+template <class R, class... P> constexpr Reads reads_of_signature(Signature<R, P...>) {
     return (Reads{} | ... | reads_of<P>);
 }
 
@@ -103,46 +88,37 @@ template <class Op, int I, class T>
 inline constexpr Reads vjp_reads = reads_of_signature(decltype(vjp_signature<I, T, Op>(&Op::vjp)){});
 
 template <class Op>
-concept Alias = requires { requires Op::alias; };
+concept Alias = requires {
+    requires Op::alias;
+};
 
-template <class In>
-inline constexpr bool is_index = std::same_as<In, Indices>;
+template <class In> inline constexpr bool is_index = std::same_as<In, Indices>;
 
 inline const Shape no_shape{};
 
-inline const Shape& shape_argument(const auto& x) {
-    return x ? x.shape() : no_shape;
-}
+inline const Shape& shape_argument(const auto& x) { return x ? x.shape() : no_shape; }
 inline const Indices& shape_argument(const Indices& x) { return x; }
 
-template <class T>
-View<T> view(const Tensor<T>& x) {
+template <class T> View<T> view(const Tensor<T>& x) {
     return x ? View<T>{x.data(), x.shape()} : View<T>{nullptr, no_shape};
 }
 
-template <class T>
-Out<T> out(const Tensor<T>& y) {
-    return {y.body()->data, y.shape()};
-}
+template <class T> Out<T> out(const Tensor<T>& y) { return {y.body()->data, y.shape()}; }
 
-template <class T>
-bool finite(const Tensor<T>& x) {
-    return Tape<T>::finite(x);
-}
+template <class T> bool finite(const Tensor<T>& x) { return Tape<T>::finite(x); }
 inline bool finite(const Indices&) { return true; }
 
 /// The number of tensors that an op's forward saves.
-template <class Op, class... In>
-constexpr std::size_t saved_count() {
+template <class Op, class... In> constexpr std::size_t saved_count() {
     if constexpr (requires(const Op& op, const In&... in) { op.saved(shape_argument(in)...); })
-        return std::tuple_size_v<decltype(std::declval<const Op&>().saved(shape_argument(std::declval<const In&>())...))>;
+        return std::tuple_size_v<decltype(std::declval<const Op&>().saved(
+            shape_argument(std::declval<const In&>())...))>;
     else
         return 0;
 }
 
 /// The record of an Op applied to inputs of types In (Tensor<T> or Indices).
-template <class T, class Op, class... In>
-class RecordOf final : public Record<T> {
+template <class T, class Op, class... In> class RecordOf final : public Record<T> {
 public:
     static constexpr int arity = sizeof...(In);
     static constexpr std::size_t saves = saved_count<Op, In...>();
@@ -176,15 +152,15 @@ public:
     }
 
 private:
-    template <std::uint32_t Covered, int I>
-    static Reads reads_from(std::uint32_t wanted) {
+    template <std::uint32_t Covered, int I> static Reads reads_from(std::uint32_t wanted) {
         if constexpr (I == arity) {
             return {};
         } else if constexpr (indexed[I] || ((Covered >> I) & 1u) != 0) {
             return reads_from<Covered, I + 1>(wanted);
         } else {
-            static_assert(HasVjp<Op, I, T>, "this op has no vjp for one of its inputs: write "
-                                            "`void vjp(Grad<i, T>, ...) const`, or name Grad<i, T> in another one");
+            static_assert(HasVjp<Op, I, T>,
+                          "this op has no vjp for one of its inputs: write "
+                          "`void vjp(Grad<i, T>, ...) const`, or name Grad<i, T> in another one");
             constexpr Reads own = vjp_reads<Op, I, T>;
             const Reads rest = reads_from<Covered | own.grads, I + 1>(wanted);
             return (wanted & own.grads) != 0 ? own | rest : rest;
@@ -198,8 +174,7 @@ private:
         return false;
     }
 
-    template <std::uint32_t Covered, int I>
-    void propagate(Tape<T>& tape) {
+    template <std::uint32_t Covered, int I> void propagate(Tape<T>& tape) {
         if constexpr (I < arity) {
             if constexpr (indexed[I] || ((Covered >> I) & 1u) != 0) {
                 propagate<Covered, I + 1>(tape);
@@ -211,13 +186,11 @@ private:
         }
     }
 
-    template <int I, class... P>
-    void call(Tape<T>& tape, Signature<Identity, P...>) {
+    template <int I, class... P> void call(Tape<T>& tape, Signature<Identity, P...>) {
         tape.pass(tape.at(this->output).grad, inputs_[I]);
     }
 
-    template <int I, class... P>
-    void call(Tape<T>& tape, Signature<void, P...>) {
+    template <int I, class... P> void call(Tape<T>& tape, Signature<void, P...>) {
         // An input that occurs twice gets its second gradient aside, since one vjp writes both at once.
         std::array<Tensor<T>, arity> aside;
         op_.vjp(fetch(static_cast<P*>(nullptr), tape, aside)...);
@@ -226,8 +199,7 @@ private:
         }
     }
 
-    template <int I>
-    Grad<I, T> fetch(Grad<I, T>*, Tape<T>& tape, std::array<Tensor<T>, arity>& aside) {
+    template <int I> Grad<I, T> fetch(Grad<I, T>*, Tape<T>& tape, std::array<Tensor<T>, arity>& aside) {
         for (std::size_t other = 0; other < I; ++other) {
             if (indexed[other] || inputs_[other] != inputs_[I] || !wanted(tape, 1u << I)) continue;
             if constexpr (jointly<I>()) {
@@ -237,16 +209,14 @@ private:
         }
         return {tape.destination(inputs_[I])};
     }
-    template <int I>
-    Input<I, T> fetch(Input<I, T>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
+    template <int I> Input<I, T> fetch(Input<I, T>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
         return {input<I>(tape)};
     }
     template <int I>
     Input<I, std::int32_t> fetch(Input<I, std::int32_t>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
         return {input<I>(tape)};
     }
-    template <int K>
-    Saved<K, T> fetch(Saved<K, T>*, Tape<T>&, std::array<Tensor<T>, arity>&) {
+    template <int K> Saved<K, T> fetch(Saved<K, T>*, Tape<T>&, std::array<Tensor<T>, arity>&) {
         return {view(saved_[K])};
     }
     Output<T> fetch(Output<T>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
@@ -255,20 +225,15 @@ private:
     Cotangent<T> fetch(Cotangent<T>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
         return {view(tape.at(this->output).grad)};
     }
-    template <int I>
-    ShapeOf<I> fetch(ShapeOf<I>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
+    template <int I> ShapeOf<I> fetch(ShapeOf<I>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
         return {inputs_[I] == no_value ? no_shape : tape.at(inputs_[I]).shape};
     }
     Unread fetch(Unread*, Tape<T>&, std::array<Tensor<T>, arity>&) { return {}; }
 
     /// Whether one vjp writes the gradient of input I together with that of an earlier one.
-    template <int I>
-    static constexpr bool jointly() {
-        return !HasVjp<Op, I, T>;
-    }
+    template <int I> static constexpr bool jointly() { return !HasVjp<Op, I, T>; }
 
-    template <int I>
-    auto input(Tape<T>& tape) const {
+    template <int I> auto input(Tape<T>& tape) const {
         if constexpr (indexed[I]) {
             return view(inputs_[I] == no_value ? Indices() : tape.index_at(inputs_[I]).current);
         } else {
@@ -344,8 +309,7 @@ void record(Tape<T>& tape, const Op& op, const Tensor<T>& y, std::array<Tensor<T
 
 /// Applies an op struct to Tensors and Indices, and records it on the innermost tape where an input wants a gradient.
 /// An error of its shape rule is thrown with the name scope and the call site added.
-template <class T, class Op, class... In>
-Tensor<T> apply(const Op& op, Where where, const In&... in) {
+template <class T, class Op, class... In> Tensor<T> apply(const Op& op, Where where, const In&... in) {
     using Clock = std::chrono::steady_clock;
     Shape shape;
     try {

@@ -42,7 +42,9 @@ template <Real T> Tensor<T> operator-(const Tensor<T>& x, std::type_identity_t<T
 template <Real T> Tensor<T> operator-(std::type_identity_t<T> c, const Tensor<T>& x) { return c + neg(x, Where{}); }
 template <Real T> Tensor<T> operator*(const Tensor<T>& x, std::type_identity_t<T> c) { return scale(x, c, Where{}); }
 template <Real T> Tensor<T> operator*(std::type_identity_t<T> c, const Tensor<T>& x) { return scale(x, c, Where{}); }
-template <Real T> Tensor<T> operator/(const Tensor<T>& x, std::type_identity_t<T> c) { return scale(x, T(1) / c, Where{}); }
+template <Real T> Tensor<T> operator/(const Tensor<T>& x, std::type_identity_t<T> c) {
+    return scale(x, T(1) / c, Where{});
+}
 
 // ---- elementwise (ops/elementwise.cpp)
 
@@ -68,7 +70,8 @@ template <Real T> Tensor<T> relu_squared(const Tensor<T>& x, Where where = Where
 template <Real T> Tensor<T> abs(const Tensor<T>& x, Where where = Where::here());
 /// x held in [low, high]; gradient passes at the bounds, and NaN passes through. Throws ValueError for low > high.
 template <Real T>
-Tensor<T> clamp(const Tensor<T>& x, std::type_identity_t<T> low, std::type_identity_t<T> high, Where where = Where::here());
+Tensor<T> clamp(const Tensor<T>& x, std::type_identity_t<T> low, std::type_identity_t<T> high,
+                Where where = Where::here());
 
 // ---- reductions (ops/reduce.cpp)
 
@@ -103,22 +106,18 @@ Tensor<T> min(const Tensor<T>& x, const Axes& axes = {}, bool keep = false, Wher
 template <Real T> Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
 /// Axis i of the result is axis order[i] of x.
 template <Real T> Tensor<T> permute(const Tensor<T>& x, std::span<const int> order, Where where = Where::here());
-template <Real T>
-Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order, Where where = Where::here()) {
+template <Real T> Tensor<T> permute(const Tensor<T>& x, std::initializer_list<int> order, Where where = Where::here()) {
     return permute(x, std::span<const int>(order.begin(), order.size()), where);
 }
 /// The last two axes exchanged.
 template <Real T> Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
 /// Elements [begin, end) along an axis; negative bounds count from the end.
-template <Real T>
-Tensor<T> slice(const Tensor<T>& x, int axis, Index begin, Index end, Where where = Where::here());
+template <Real T> Tensor<T> slice(const Tensor<T>& x, int axis, Index begin, Index end, Where where = Where::here());
 /// Zeros before and after along an axis: the adjoint of slice.
-template <Real T>
-Tensor<T> pad(const Tensor<T>& x, int axis, Index before, Index after, Where where = Where::here());
+template <Real T> Tensor<T> pad(const Tensor<T>& x, int axis, Index before, Index after, Where where = Where::here());
 /// Side by side along an existing axis.
 template <Real T> Tensor<T> concat(std::span<const Tensor<T>> parts, int axis, Where where = Where::here());
-template <Real T>
-Tensor<T> concat(std::initializer_list<Tensor<T>> parts, int axis, Where where = Where::here()) {
+template <Real T> Tensor<T> concat(std::initializer_list<Tensor<T>> parts, int axis, Where where = Where::here()) {
     return concat(std::span<const Tensor<T>>(parts.begin(), parts.size()), axis, where);
 }
 /// Side by side along a new axis.

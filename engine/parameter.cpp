@@ -17,8 +17,7 @@ ConstructionLog::~ConstructionLog() { open_log = outer; }
 
 }  // namespace detail
 
-template <class T>
-Parameter<T>::Parameter(Tensor<T> values) : state_(new detail::ParameterState<T>) {
+template <class T> Parameter<T>::Parameter(Tensor<T> values) : state_(new detail::ParameterState<T>) {
     const bool sole_owner = values.body()->count == 1 && values.body()->base == nullptr && values.body()->tape == 0 &&
                             values.body()->parameter == nullptr;
     Tensor<T>::operator=(sole_owner ? std::move(values) : Tensor<T>(values.shape(), values.values()));
@@ -30,21 +29,18 @@ Parameter<T>::Parameter(Tensor<T> values) : state_(new detail::ParameterState<T>
 template <class T>
 Parameter<T>::Parameter(const Parameter& other) : Parameter(Tensor<T>(other.shape(), other.values())) {}
 
-template <class T>
-Parameter<T>& Parameter<T>::operator=(const Parameter& other) {
+template <class T> Parameter<T>& Parameter<T>::operator=(const Parameter& other) {
     if (this != &other) *this = Parameter(other);
     return *this;
 }
 
-template <class T>
-Parameter<T>& Parameter<T>::operator=(Parameter&& other) noexcept {
+template <class T> Parameter<T>& Parameter<T>::operator=(Parameter&& other) noexcept {
     std::swap(this->ref_, other.ref_);
     std::swap(state_, other.state_);
     return *this;
 }
 
-template <class T>
-Parameter<T>::~Parameter() {
+template <class T> Parameter<T>::~Parameter() {
     if (state_ == nullptr) return;  // moved from
     release_body();
     Tape<T>::forget(state_.get());
@@ -52,18 +48,17 @@ Parameter<T>::~Parameter() {
 }
 
 /// The present values become a plain tensor, of this thread: the one that may write the Parameter.
-template <class T>
-void Parameter<T>::release_body() {
+template <class T> void Parameter<T>::release_body() {
     this->body()->parameter = nullptr;
     this->body()->thread = detail::thread_mark();
 }
 
-template <class T>
-std::span<T> Parameter<T>::write() {
+template <class T> std::span<T> Parameter<T>::write() {
     if (Tape<T>::reads(state_.get()))
-        throw ValueError(fmt::format("write: a record that is not replayed reads this parameter: parameter is {}; "
-                                     "call backward, or end the tape, before a step or a load",
-                                     to_string(this->shape())));
+        throw ValueError(
+            fmt::format("write: a record that is not replayed reads this parameter: parameter is {}; "
+                        "call backward, or end the tape, before a step or a load",
+                        to_string(this->shape())));
     if (this->shared()) {
         Tensor<T> fresh(this->shape(), this->values());
         release_body();
@@ -74,8 +69,7 @@ std::span<T> Parameter<T>::write() {
     return {this->body()->data, static_cast<std::size_t>(this->size())};
 }
 
-template <class T>
-std::span<T> Parameter<T>::write_grad() {
+template <class T> std::span<T> Parameter<T>::write_grad() {
     Tensor<T>& grad = state_->grad;
     if (!grad) grad = Tensor<T>::zeros(this->shape());
     if (grad.shared()) grad = Tensor<T>(grad.shape(), grad.values());

@@ -10,8 +10,7 @@ namespace xtape {
 namespace detail {
 
 /// What the tape and every tensor of a Parameter's values point at; it stays where it is when the Parameter moves.
-template <class T>
-struct ParameterState {
+template <class T> struct ParameterState {
     TensorBody<T>* body = nullptr;  ///< the current values
     Tensor<T> grad;                 ///< empty until a backward reaches it
 
@@ -34,8 +33,7 @@ struct ConstructionLog {
 
 /// A tensor that training changes. Copying it copies its elements (not its gradient): a copied model is another model.
 /// Ops take it as the Tensor that it is. Models may be read from many threads at once; one at a time may write.
-template <class T>
-class Parameter : public Tensor<T> {
+template <class T> class Parameter : public Tensor<T> {
 public:
     explicit Parameter(Tensor<T> values);
     explicit Parameter(const Shape& shape) : Parameter(Tensor<T>::zeros(shape)) {}

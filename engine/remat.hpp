@@ -20,8 +20,7 @@ private:
     int paused_;
 };
 
-template <class T, class F, std::size_t N>
-class RematRecord final : public Record<T> {
+template <class T, class F, std::size_t N> class RematRecord final : public Record<T> {
 public:
     RematRecord(F f, std::array<ValueId, N> inputs) : f_(std::move(f)), inputs_(inputs) {
         this->reads_parameters = true;
@@ -65,8 +64,7 @@ private:
 
 /// f(x...), of which the tape keeps only x: the backward runs f again, to the same bits. f may read Parameters; a
 /// tensor of this tape that it reads must be an argument, else the backward throws ValueError.
-template <class F, Real T, class... Rest>
-Tensor<T> remat(F f, const Tensor<T>& first, const Rest&... rest) {
+template <class F, Real T, class... Rest> Tensor<T> remat(F f, const Tensor<T>& first, const Rest&... rest) {
     Tape<T>* tape = Tape<T>::recording();
     if (tape == nullptr) return f(first, rest...);
     Tensor<T> y = [&] {

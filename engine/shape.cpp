@@ -18,7 +18,8 @@ std::string text_of(std::span<const Index> extents) {
 
 Shape::Shape(std::span<const Index> extents) {
     if (extents.size() > max_rank)
-        throw ShapeError(fmt::format("shape: rank {} is above {}: shape is {}", extents.size(), max_rank, text_of(extents)));
+        throw ShapeError(
+            fmt::format("shape: rank {} is above {}: shape is {}", extents.size(), max_rank, text_of(extents)));
     rank_ = static_cast<int>(extents.size());
     std::copy(extents.begin(), extents.end(), extents_.begin());
     for (Index extent : extents) {

@@ -26,14 +26,13 @@ inline constexpr ValueId no_value = std::numeric_limits<ValueId>::max();
 inline constinit thread_local int paused = 0;
 
 /// What the tape knows of one tensor.
-template <class T>
-struct Value {
+template <class T> struct Value {
     Shape shape;
-    Tensor<T> data;                           ///< its elements, where some vjp reads them (a Parameter's are its own)
-    Tensor<T> grad;                           ///< its cotangent, as far as the reverse sweep has come
-    ParameterState<T>* parameter = nullptr;   ///< set for a Parameter
-    Tensor<T>* sink = nullptr;                ///< where the gradient of a Parameter is added up, instead of `grad`
-    bool leaf = false;                        ///< a Parameter, or made by `Tape::leaf`
+    Tensor<T> data;                          ///< its elements, where some vjp reads them (a Parameter's are its own)
+    Tensor<T> grad;                          ///< its cotangent, as far as the reverse sweep has come
+    ParameterState<T>* parameter = nullptr;  ///< set for a Parameter
+    Tensor<T>* sink = nullptr;               ///< where the gradient of a Parameter is added up, instead of `grad`
+    bool leaf = false;                       ///< a Parameter, or made by `Tape::leaf`
     bool wants_grad = false;
 
     Tensor<T>& cotangent() { return sink != nullptr ? *sink : grad; }
@@ -41,8 +40,7 @@ struct Value {
 };
 
 /// Where a vjp writes the gradient of one input; false when that input wants none.
-template <class T>
-struct Destination {
+template <class T> struct Destination {
     T* data;
     const Shape& shape;
     bool accumulate;  ///< add to what is there, instead of overwriting it
@@ -51,8 +49,7 @@ struct Destination {
 };
 
 /// One op that ran: how to take its cotangent back to its inputs, and how to run it again.
-template <class T>
-class Record {
+template <class T> class Record {
 public:
     virtual ~Record() = default;
     virtual std::string_view name() const = 0;
@@ -108,8 +105,7 @@ struct ProfileRow {
 
 /// While it lives, ops on T on this thread are recorded; the innermost tape records. It owns the gradients of
 /// intermediates. `backward` and `gradient` use it up, unless it keeps its records.
-template <class T>
-class Tape {
+template <class T> class Tape {
 public:
     explicit Tape(TapeOptions options = {});
     ~Tape();
@@ -192,8 +188,7 @@ private:
     void add_to_profile(const detail::Record<T>& record, double backward_seconds);
     std::size_t kept_bytes(const detail::Record<T>& record) const;
 
-    template <class U>
-    using Table = std::vector<U, detail::PoolAllocator<U>>;
+    template <class U> using Table = std::vector<U, detail::PoolAllocator<U>>;
 
     static inline constinit thread_local Tape* innermost_ = nullptr;
 
@@ -202,7 +197,7 @@ private:
     Tape* outer_;
     const Tape* guarded_ = nullptr;
     bool swept_ = false;
-    bool chosen_ = false;  ///< `gradient` chose the leaves: `sinks_` lists the Parameters among them
+    bool chosen_ = false;          ///< `gradient` chose the leaves: `sinks_` lists the Parameters among them
     bool lost_parameter_ = false;  ///< a Parameter was destroyed before the replay
     Table<detail::Value<T>> values_;
     Table<std::unique_ptr<detail::Record<T>>> records_;
@@ -221,9 +216,6 @@ public:
 };
 
 /// The same values, to which no gradient flows.
-template <Real T>
-Tensor<T> detach(const Tensor<T>& x) {
-    return x.alias(x.shape());
-}
+template <Real T> Tensor<T> detach(const Tensor<T>& x) { return x.alias(x.shape()); }
 
 }  // namespace xtape

@@ -14,47 +14,41 @@ void wrong_thread() {
     std::abort();
 }
 
-template <class T>
-TensorBody<T>* new_body(const Shape& shape) {
+template <class T> TensorBody<T>* new_body(const Shape& shape) {
     const std::size_t bytes = sizeof(TensorBody<T>) + static_cast<std::size_t>(shape.size()) * sizeof(T);
     void* block = pool_allocate(bytes);
     T* data = reinterpret_cast<T*>(static_cast<char*>(block) + sizeof(TensorBody<T>));
     return new (block) TensorBody<T>{shape, data, nullptr, nullptr, thread_mark(), 0, 0, 1, bytes};
 }
 
-template <class T>
-TensorBody<T>* new_alias(TensorBody<T>* base, const Shape& shape) {
+template <class T> TensorBody<T>* new_alias(TensorBody<T>* base, const Shape& shape) {
     if (base->base != nullptr) base = base->base;
     ++base->count;
     constexpr std::size_t bytes = sizeof(TensorBody<T>);
     return new (pool_allocate(bytes)) TensorBody<T>{shape, base->data, base, nullptr, thread_mark(), 0, 0, 1, bytes};
 }
 
-template <class T>
-void delete_body(TensorBody<T>* body) noexcept {
+template <class T> void delete_body(TensorBody<T>* body) noexcept {
     if (TensorBody<T>* base = body->base; base != nullptr && --base->count == 0) delete_body(base);
     pool_release(body, body->bytes);
 }
 
 }  // namespace detail
 
-template <class T>
-Tensor<T>::Tensor(const Shape& shape, std::span<const T> values) : Tensor(unwritten(shape)) {
+template <class T> Tensor<T>::Tensor(const Shape& shape, std::span<const T> values) : Tensor(unwritten(shape)) {
     if (static_cast<Index>(values.size()) != shape.size())
         throw ShapeError(fmt::format("tensor: {} values for {} elements: shape is {}", values.size(), shape.size(),
                                      to_string(shape)));
     std::copy(values.begin(), values.end(), body()->data);
 }
 
-template <class T>
-Tensor<T> Tensor<T>::full(const Shape& shape, T value) {
+template <class T> Tensor<T> Tensor<T>::full(const Shape& shape, T value) {
     Tensor result = unwritten(shape);
     std::fill_n(result.body()->data, shape.size(), value);
     return result;
 }
 
-template <class T>
-T Tensor<T>::item() const {
+template <class T> T Tensor<T>::item() const {
     if (!*this || size() != 1)
         throw ShapeError(fmt::format("item: the tensor must have one element: x is {}",
                                      *this ? to_string(shape()) : std::string("empty")));

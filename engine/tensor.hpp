@@ -13,18 +13,14 @@
 #include <vector>
 
 namespace xt {
-template <class D>
-class xexpression;
+template <class D> class xexpression;
 }
 
 namespace xtape {
 
-template <class T>
-class Tensor;
-template <class T>
-class Parameter;
-template <class T>
-class Tape;
+template <class T> class Tensor;
+template <class T> class Parameter;
+template <class T> class Tape;
 
 /// The scalar types that tensors are differentiated in.
 template <class T>
@@ -32,8 +28,7 @@ concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
 namespace detail {
 
-template <class T>
-struct ParameterState;
+template <class T> struct ParameterState;
 
 /// Identifies this thread: the address is unique among living threads.
 inline const void* thread_mark() {
@@ -44,29 +39,24 @@ inline const void* thread_mark() {
 [[noreturn]] void wrong_thread();
 
 /// The block that a Tensor points at.
-template <class T>
-struct alignas(64) TensorBody {
+template <class T> struct alignas(64) TensorBody {
     Shape shape;
     T* data;
-    TensorBody* base;               ///< whose elements these are, for the same array under another shape; else null
-    ParameterState<T>* parameter;   ///< set for the values of a Parameter
-    const void* thread;             ///< the thread that made it, checked in debug builds
-    std::uint64_t tape;             ///< serial of the tape that knows this tensor, or 0
-    std::uint32_t value;            ///< its number there
-    std::uint32_t count;            ///< handles
-    std::size_t bytes;              ///< of the whole block
+    TensorBody* base;              ///< whose elements these are, for the same array under another shape; else null
+    ParameterState<T>* parameter;  ///< set for the values of a Parameter
+    const void* thread;            ///< the thread that made it, checked in debug builds
+    std::uint64_t tape;            ///< serial of the tape that knows this tensor, or 0
+    std::uint32_t value;           ///< its number there
+    std::uint32_t count;           ///< handles
+    std::size_t bytes;             ///< of the whole block
 };
 
-template <class T>
-TensorBody<T>* new_body(const Shape& shape);
-template <class T>
-TensorBody<T>* new_alias(TensorBody<T>* base, const Shape& shape);
-template <class T>
-void delete_body(TensorBody<T>* body) noexcept;
+template <class T> TensorBody<T>* new_body(const Shape& shape);
+template <class T> TensorBody<T>* new_alias(TensorBody<T>* base, const Shape& shape);
+template <class T> void delete_body(TensorBody<T>* body) noexcept;
 
 /// An intrusive handle to a TensorBody.
-template <class T>
-class BodyRef {
+template <class T> class BodyRef {
 public:
     BodyRef() = default;
     /// Takes over one count.
@@ -105,21 +95,20 @@ private:
 
 /// A handle to an immutable array; copying it costs a count. It belongs to the thread that made it.
 /// A default-constructed handle holds nothing, and is false.
-template <class T>
-class Tensor {
+template <class T> class Tensor {
 public:
     using Scalar = T;
 
     Tensor() = default;
     /// From the elements in row-major order. Throws ShapeError when their number does not fit.
     Tensor(const Shape& shape, std::span<const T> values);
-    Tensor(const Shape& shape, std::initializer_list<T> values) : Tensor(shape, std::span(values.begin(), values.size())) {}
+    Tensor(const Shape& shape, std::initializer_list<T> values)
+        : Tensor(shape, std::span(values.begin(), values.size())) {}
     Tensor(const Shape& shape, const std::vector<T>& values) : Tensor(shape, std::span<const T>(values)) {}
     /// A scalar.
     explicit Tensor(T value) : Tensor(Shape{}, std::span<const T>(&value, 1)) {}
     /// From any xtensor expression, evaluated now, its elements converted to T. Needs <xtape/engine/xtensor.hpp>.
-    template <class E>
-    explicit Tensor(const xt::xexpression<E>& expression);
+    template <class E> explicit Tensor(const xt::xexpression<E>& expression);
 
     static Tensor full(const Shape& shape, T value);
     static Tensor zeros(const Shape& shape) { return full(shape, T(0)); }

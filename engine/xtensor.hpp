@@ -20,8 +20,7 @@ namespace detail {
 /// The extents as xtensor wants them.
 inline std::vector<std::size_t> extents_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
-template <class E>
-Shape shape_of(const E& expression) {
+template <class E> Shape shape_of(const E& expression) {
     const std::vector<Index> extents(expression.shape().begin(), expression.shape().end());
     return Shape(std::span<const Index>(extents));
 }
@@ -32,18 +31,18 @@ template <class T>
 template <class E>
 Tensor<T>::Tensor(const xt::xexpression<E>& expression)
     : Tensor(unwritten(detail::shape_of(expression.derived_cast()))) {
-    auto elements = xt::adapt(body()->data, static_cast<std::size_t>(size()), xt::no_ownership(), detail::extents_of(shape()));
+    auto elements =
+        xt::adapt(body()->data, static_cast<std::size_t>(size()), xt::no_ownership(), detail::extents_of(shape()));
     xt::noalias(elements) = expression.derived_cast();
 }
 
-template <class T>
-auto Tensor<T>::array() const {
+template <class T> auto Tensor<T>::array() const {
     return xt::adapt(data(), static_cast<std::size_t>(size()), xt::no_ownership(), detail::extents_of(shape()));
 }
 
-template <class T>
-auto Tensor<T>::flat() const {
-    return xt::adapt(data(), static_cast<std::size_t>(size()), xt::no_ownership(), std::array{static_cast<std::size_t>(size())});
+template <class T> auto Tensor<T>::flat() const {
+    return xt::adapt(data(), static_cast<std::size_t>(size()), xt::no_ownership(),
+                     std::array{static_cast<std::size_t>(size())});
 }
 
 }  // namespace xtape

@@ -31,7 +31,8 @@ double relative_error(const std::vector<double>& a, const std::vector<double>& b
 }
 
 Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
-    return {"logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
+    return {
+        "logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
 }
 
 Verdicts judge_case(const AuditCase& item, const std::string& fault) {
@@ -39,7 +40,8 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     const std::vector<NamedParameter> parameters = subject->parameters();
     const Evaluation truth = subject->tape64();
 
-    // The floor: how far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one judged.
+    // The floor: how far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one
+    // judged.
     std::vector<double> noise(parameters.size());
     double output_noise = 0;
     const auto raise = [&](const Evaluation& f32, const Evaluation& f64) {
@@ -58,8 +60,12 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     const auto evidence = [&](const Evaluation& candidate, bool f32) {
         std::vector<Evidence> all;
         for (std::size_t i = 0; i < parameters.size(); ++i) {
-            all.push_back({parameters[i].name, parameters[i].parameter->shape(), truth.gradients[i],
-                           candidate.gradients[i], f32 ? noise[i] : 0, {}});
+            all.push_back({parameters[i].name,
+                           parameters[i].parameter->shape(),
+                           truth.gradients[i],
+                           candidate.gradients[i],
+                           f32 ? noise[i] : 0,
+                           {}});
         }
         return all;
     };
@@ -165,9 +171,10 @@ void print_row(const GradRow& row) {
 }
 
 void print(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
-    fmt::print("{}: the tape against a hand-written backward pass (relative errors in f64; in f32 as multiples of the "
-               "noise floor,\nat most {:.0f} agree) and against finite differences\n\n",
-               model, cases.front().f32.factor);
+    fmt::print(
+        "{}: the tape against a hand-written backward pass (relative errors in f64; in f32 as multiples of the "
+        "noise floor,\nat most {:.0f} agree) and against finite differences\n\n",
+        model, cases.front().f32.factor);
     fmt::print("{:<8} {:<67} {:>9} {:>9} {:>9} {:>8}\n", "", "case", "forward", "backward", "differ.", "f32");
     for (const Verdicts& verdicts : cases) print_case(verdicts);
     fmt::print("\n{:<16} {:>10} {:>5} {:>10} {:>10} {:>10} {:>9}  {}\n", "worst case of", "shape", "", "max error",

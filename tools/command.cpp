@@ -6,9 +6,9 @@
 #include <functional>
 #include <new>
 
+#include <fmt/format.h>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
 
 namespace xtape::tools {
 namespace {
@@ -20,8 +20,8 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
     for (const auto& model : all) {
         if (model->name() == name) return *model;
     }
-    throw FileError(fmt::format("{}: the model is `{}`, which this xtape does not know",
-                                run.file("config.json").string(), name));
+    throw FileError(
+        fmt::format("{}: the model is `{}`, which this xtape does not know", run.file("config.json").string(), name));
 }
 
 /// What the arguments said, and what is to be done about it.
@@ -71,7 +71,8 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     generate->add_option("--samples", settings.samples, "How many samples")->check(CLI::PositiveNumber);
     generate->add_option("--temperature", settings.temperature, "0 takes the likeliest token")
         ->check(CLI::Range(0.0, 100.0));
-    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")->check(CLI::Range(0.0, 1.0));
+    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")
+        ->check(CLI::Range(0.0, 1.0));
     generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(CLI::PositiveNumber);
     generate->add_option("--seed", settings.seed, "Of the samples");
     generate->add_flag("--json", settings.json, "Print one JSON object");
@@ -100,8 +101,7 @@ void add_info(CLI::App& app, Arguments& arguments) {
     CLI::App* info = app.add_subcommand("info", "What a run folder holds");
     info->add_option("DIR", arguments.folder, "A run folder")->required();
     info->add_flag("--json", arguments.json, "Print one JSON object");
-    info->callback(
-        [&] { arguments.action = [&] { return print_info(RunFolder(arguments.folder), arguments.json); }; });
+    info->callback([&] { arguments.action = [&] { return print_info(RunFolder(arguments.folder), arguments.json); }; });
 }
 
 int complain(Exit status, const std::exception& error) {

@@ -12,7 +12,8 @@ Exit print_info(const RunFolder& run, bool json) {
     Json tensors = Json::array();
     for (const auto& entry : weights.entries()) {
         total += entry.shape.size();
-        tensors.push_back({{"name", entry.name}, {"shape", std::vector<Index>(entry.shape.begin(), entry.shape.end())}});
+        tensors.push_back(
+            {{"name", entry.name}, {"shape", std::vector<Index>(entry.shape.begin(), entry.shape.end())}});
     }
     const auto step = weights.metadata().find("step");
     const std::string steps = step == weights.metadata().end() ? "unknown" : step->second;
@@ -30,8 +31,7 @@ Exit print_info(const RunFolder& run, bool json) {
                total, steps);
     if (!metrics.empty()) fmt::print("last loss {:.4f}\n", metrics.back().loss);
     const Json settings = config.value("config", Json::object());
-    for (const auto& [name, value] : settings.items())
-        fmt::print("  {:<10} {}\n", name, value.dump());
+    for (const auto& [name, value] : settings.items()) fmt::print("  {:<10} {}\n", name, value.dump());
     fmt::print("\n");
     for (const auto& entry : weights.entries()) fmt::print("  {:<24} {}\n", entry.name, to_string(entry.shape));
     return Exit::done;

@@ -1,5 +1,3 @@
 #include <xtape/tools/model_command.hpp>
 
-int main(int argc, char** argv) {
-    return xtape::tools::run_command({argv, static_cast<std::size_t>(argc)});
-}
+int main(int argc, char** argv) { return xtape::tools::run_command({argv, static_cast<std::size_t>(argc)}); }

@@ -26,8 +26,7 @@ Sequences draw_sequences(std::span<const int> lengths, int vocab, nn::Rng& rng) 
     return sequences;
 }
 
-template <class T>
-reference::Arrays<T> arrays_of(const Microgpt<double>& model) {
+template <class T> reference::Arrays<T> arrays_of(const Microgpt<double>& model) {
     reference::Arrays<T> arrays;
     for (const auto& [name, parameter] : nn::parameters(model)) {
         auto& array = arrays.emplace_back();
@@ -56,8 +55,7 @@ public:
         reference_batch_.inputs.assign(batch_.tokens.values().begin(), batch_.tokens.values().end());
         reference_batch_.targets.assign(batch_.targets.values().begin(), batch_.targets.values().end());
         reference_batch_.offsets.push_back(0);
-        for (const int length : lengths)
-            reference_batch_.offsets.push_back(reference_batch_.offsets.back() + length);
+        for (const int length : lengths) reference_batch_.offsets.push_back(reference_batch_.offsets.back() + length);
     }
 
     std::vector<NamedParameter> parameters() override {
@@ -72,15 +70,13 @@ public:
     Evaluation reference32(const std::string& fault) const override { return by_hand<float>(fault); }
 
 private:
-    template <class T>
-    Evaluation on_tape(Microgpt<T>& model) const {
+    template <class T> Evaluation on_tape(Microgpt<T>& model) const {
         return evaluate_on_tape(
             nn::parameters(model), [&] { return model(batch_); },
             [&](const Tensor<T>& logits) { return cross_entropy(logits, batch_.targets); });
     }
 
-    template <class T>
-    Evaluation by_hand(const std::string& fault) const {
+    template <class T> Evaluation by_hand(const std::string& fault) const {
         const MicrogptConfig& c = model64_.config();
         const reference::MicrogptConfig config{.vocab = c.vocab,
                                                .dim = c.dim,
@@ -109,10 +105,10 @@ AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string 
                     double loudness) {
     int positions = 0;
     for (const int length : lengths) positions += length;
-    std::string settings = fmt::format("norm {}, act {}, layers {}, {}{}", norm, act, config.layers,
-                                       lengths.size() == 1 ? fmt::format("1 name of {}", lengths[0])
-                                                           : fmt::format("{} names packed", lengths.size()),
-                                       loudness > 1 ? ", logits beyond 100" : "");
+    std::string settings = fmt::format(
+        "norm {}, act {}, layers {}, {}{}", norm, act, config.layers,
+        lengths.size() == 1 ? fmt::format("1 name of {}", lengths[0]) : fmt::format("{} names packed", lengths.size()),
+        loudness > 1 ? ", logits beyond 100" : "");
     return {std::move(settings),
             [=](std::uint64_t draw) { return std::make_unique<MicrogptSubject>(config, lengths, loudness, draw + 1); },
             usual_factors(positions + 1, config.dim / config.heads)};

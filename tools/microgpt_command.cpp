@@ -16,8 +16,8 @@
 #include <cmath>
 #include <map>
 
-#include <CLI/App.hpp>
 #include <fmt/format.h>
+#include <CLI/App.hpp>
 
 namespace xtape::tools {
 namespace {
@@ -34,8 +34,7 @@ const std::map<std::string, MicrogptConfig::Norm> norms{{"none", MicrogptConfig:
 const std::map<std::string, MicrogptConfig::Act> acts{{"relu", MicrogptConfig::Act::relu},
                                                       {"relu_squared", MicrogptConfig::Act::relu_squared}};
 
-template <class Value>
-std::string name_of(const std::map<std::string, Value>& names, Value value) {
+template <class Value> std::string name_of(const std::map<std::string, Value>& names, Value value) {
     for (const auto& [name, known] : names) {
         if (known == value) return name;
     }
@@ -43,9 +42,10 @@ std::string name_of(const std::map<std::string, Value>& names, Value value) {
 }
 
 Json to_json(const MicrogptConfig& c) {
-    return Json{{"vocab", c.vocab}, {"dim", c.dim},       {"heads", c.heads},
-                {"ffn", c.ffn},     {"block", c.block},   {"layers", c.layers},
-                {"init", c.init},   {"norm", name_of(norms, c.norm)}, {"act", name_of(acts, c.act)}};
+    return Json{
+        {"vocab", c.vocab},           {"dim", c.dim},       {"heads", c.heads}, {"ffn", c.ffn},
+        {"block", c.block},           {"layers", c.layers}, {"init", c.init},   {"norm", name_of(norms, c.norm)},
+        {"act", name_of(acts, c.act)}};
 }
 
 /// Throws FileError for settings that are missing, of another type, or out of range.
@@ -97,14 +97,15 @@ public:
           held_out_(static_cast<std::size_t>(settings.val_fraction * static_cast<double>(names_.size()))),
           order_(static_cast<Index>(names_.size() - held_out_), settings.seed),
           parameters_(nn::parameters(model_)),
-          adam_(parameters_, {.lr = settings.lr, .beta1 = 0.85, .beta2 = 0.99, .weight_decay = settings.weight_decay}) {}
+          adam_(parameters_, {.lr = settings.lr, .beta1 = 0.85, .beta2 = 0.99, .weight_decay = settings.weight_decay}) {
+    }
 
     std::vector<nn::Named<float>> parameters() override { return parameters_; }
     Optimizer<float>& optimizer() override { return adam_; }
 
     double learning_rate(Index step) const override {
         const double warm = static_cast<double>(step + 1) / static_cast<double>(std::max<Index>(1, settings_.warmup));
-        return LinearDecay{settings_.lr, settings_.steps}(step) * std::min(1.0, warm);
+        return LinearDecay{settings_.lr, settings_.steps}(step)*std::min(1.0, warm);
     }
 
     Tensor<float> loss(Index draw) override {
@@ -165,7 +166,8 @@ public:
         ffn_ = app.add_option("--ffn", config_.ffn, "Width of the FFN; 4 times dim unless given")
                    ->always_capture_default(false);
         app.add_option("--ctx", config_.block, "The most positions of a name");
-        app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(CLI::NonNegativeNumber);
+        app.add_option("--init", config_.init, "Standard deviation of the initial values")
+            ->check(CLI::NonNegativeNumber);
         app.add_option("--norm", config_.norm, "Where norms stand: none, attention or full")
             ->transform(CLI::CheckedTransformer(norms))
             ->default_str("attention");
@@ -191,8 +193,11 @@ public:
         rng.shuffle(corpus.names);
         if (corpus.names.size() < 2 && settings_.val_fraction > 0)
             throw FileError(fmt::format("{}: too few names to hold some out", source_of(settings_.data)));
-        const Json config{{"model", name()}, {"config", to_json(config_)}, {"seed", settings_.seed},
-                          {"data", source_of(settings_.data)}, {"flags", given_flags(*app_)}};
+        const Json config{{"model", name()},
+                          {"config", to_json(config_)},
+                          {"seed", settings_.seed},
+                          {"data", source_of(settings_.data)},
+                          {"flags", given_flags(*app_)}};
         if (settings_.resume) {
             check_same(run, config);
         } else {
@@ -229,11 +234,12 @@ public:
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
         const Trained trained(run);
-        const models::NameCorpus corpus = models::read_names(nn::read_file(data), trained.tokenizer,
-                                                             trained.model.config().block, data.string());
+        const models::NameCorpus corpus =
+            models::read_names(nn::read_file(data), trained.tokenizer, trained.model.config().block, data.string());
         const double loss = loss_over(trained.model, corpus.names);
         if (json)
-            fmt::print("{}\n", Json{{"loss", loss}, {"perplexity", std::exp(loss)}, {"names", corpus.names.size()}}.dump());
+            fmt::print("{}\n",
+                       Json{{"loss", loss}, {"perplexity", std::exp(loss)}, {"names", corpus.names.size()}}.dump());
         else
             fmt::print("loss {:.4f}, perplexity {:.3f}, over {} names\n", loss, std::exp(loss), corpus.names.size());
         return Exit::done;

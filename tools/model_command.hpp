@@ -20,8 +20,8 @@ enum class Exit { done = 0, failed = 1, usage = 2, file = 3, interrupted = 130 }
 
 struct GenerateSettings {
     std::string prompt;
-    int tokens = 0;   ///< at most so many of a sample; 0: as many as the model allows
-    int samples = 0;  ///< 0: the model's own number
+    int tokens = 0;           ///< at most so many of a sample; 0: as many as the model allows
+    int samples = 0;          ///< 0: the model's own number
     double temperature = -1;  ///< below 0: the model's own
     double top_p = 1;
     int top_k = 0;  ///< 0: all

@@ -12,7 +12,11 @@ namespace xtape::tools {
 using Clock = std::chrono::steady_clock;
 
 Progress::Progress(Index first, Index total, bool shown)
-    : first_(first), total_(total), next_line_(first), shown_(shown), terminal_(isatty(STDOUT_FILENO) != 0),
+    : first_(first),
+      total_(total),
+      next_line_(first),
+      shown_(shown),
+      terminal_(isatty(STDOUT_FILENO) != 0),
       start_(Clock::now()) {}
 
 void Progress::show(Index step, double loss, std::optional<double> validation) {
@@ -40,7 +44,8 @@ void Progress::draw_bar(Index step, double loss) const {
     constexpr int width = 30;
     const double part = static_cast<double>(step) / static_cast<double>(std::max<Index>(1, total_));
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    const double left = seconds * static_cast<double>(total_ - step) / static_cast<double>(std::max<Index>(1, step - first_));
+    const double left =
+        seconds * static_cast<double>(total_ - step) / static_cast<double>(std::max<Index>(1, step - first_));
     const auto full = static_cast<std::size_t>(std::clamp(part, 0.0, 1.0) * width);
     fmt::print("\r\033[K[{}{}] {:3.0f}%  loss {:.4f}  {:.0f} s left", std::string(full, '#'),
                std::string(width - full, '.'), part * 100, loss, left);

@@ -24,9 +24,10 @@ void RunFolder::begin(bool overwrite) const {
     if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_))
         throw FileError(fmt::format("train: {} is not a folder", path_.string()));
     if (holds_run() && !overwrite)
-        throw UsageError(fmt::format("train: {} holds a run; say --resume to go on with it, --overwrite to replace it, "
-                                     "or --out for another folder",
-                                     path_.string()));
+        throw UsageError(
+            fmt::format("train: {} holds a run; say --resume to go on with it, --overwrite to replace it, "
+                        "or --out for another folder",
+                        path_.string()));
     std::error_code error;
     std::filesystem::create_directories(path_, error);
     if (error) throw FileError(fmt::format("train: cannot make the folder {}: {}", path_.string(), error.message()));
@@ -93,17 +94,18 @@ std::string loss_svg(std::span<const Metric> metrics) {
     const auto x = [&](double step) { return left + (width - left - right) * step / last; };
     const auto y = [&](double loss) { return top + (height - top - bottom) * (high - loss) / (high - low); };
 
-    std::string svg = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
-                                  "font-family=\"sans-serif\" font-size=\"12\">\n"
-                                  "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
-                                  width, height);
+    std::string svg = fmt::format(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
+        "font-family=\"sans-serif\" font-size=\"12\">\n"
+        "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
+        width, height);
     for (int i = 0; i <= 4; ++i) {
         const double loss = low + (high - low) * i / 4, step = last * i / 4;
-        svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n"
-                           "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n"
-                           "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
-                           left, width - right, y(loss), y(loss), left - 6, y(loss) + 4, loss, x(step),
-                           height - bottom + 18, step);
+        svg += fmt::format(
+            "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n"
+            "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n"
+            "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
+            left, width - right, y(loss), y(loss), left - 6, y(loss) + 4, loss, x(step), height - bottom + 18, step);
     }
     svg += "<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"";
     for (const Metric& metric : metrics) {
@@ -116,9 +118,10 @@ std::string loss_svg(std::span<const Metric> metrics) {
             svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"#d1242f\"/>\n",
                                x(static_cast<double>(metric.step)), y(metric.validation));
     }
-    return svg + fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\n"
-                             "<text x=\"{}\" y=\"16\">loss (nats); dots: validation</text>\n</svg>\n",
-                             width / 2, height - 6, left);
+    return svg + fmt::format(
+                     "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\n"
+                     "<text x=\"{}\" y=\"16\">loss (nats); dots: validation</text>\n</svg>\n",
+                     width / 2, height - 6, left);
 }
 
 }  // namespace xtape::tools

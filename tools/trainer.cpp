@@ -13,8 +13,8 @@
 #include <limits>
 #include <numeric>
 
-#include <CLI/App.hpp>
 #include <fmt/format.h>
+#include <CLI/App.hpp>
 
 namespace xtape::tools {
 namespace {
@@ -138,8 +138,8 @@ double train_step(Learner& learner, std::vector<nn::Named<float>>& parameters, c
         const Tensor<float> loss = learner.loss(draw);
         const double value = loss.item();
         if (!std::isfinite(value))
-            throw TrainingFailed(fmt::format("train: the loss is {} at step {}{}", value, course.step + 1,
-                                             culprit(learner, draw)));
+            throw TrainingFailed(
+                fmt::format("train: the loss is {} at step {}{}", value, course.step + 1, culprit(learner, draw)));
         tape.backward(loss, Tensor<float>::full({}, share));
         total += value * static_cast<double>(share);
         course.tokens += learner.tokens();
@@ -256,8 +256,8 @@ Exit report(const TrainResult& result, const TrainSettings& settings, const RunF
                            {"peak_bytes", result.peak_bytes}};
         fmt::print("{}\n", summary.dump());
     } else {
-        fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}", result.steps,
-                   result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
+        fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}",
+                   result.steps, result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
         if (result.val_loss) fmt::print(", validation loss: {:.4f}", *result.val_loss);
         fmt::print("\nwritten to {}\n", run.path().string());
     }

@@ -13,8 +13,7 @@ HeadOfSequence head_of(const Attention& a, Index sequence, Index head) {
 }
 
 /// What does sequences of few keys; none where heads of this kind have no such way.
-template <class T>
-struct ShortKernels {
+template <class T> struct ShortKernels {
     decltype(&ShortAttention<T, 4>::forward) forward = nullptr;
     decltype(&ShortAttention<T, 4>::backward) backward = nullptr;
     Index most_keys = -1;
@@ -22,8 +21,7 @@ struct ShortKernels {
     bool serve(const HeadOfSequence& s) const { return s.keys <= most_keys; }
 };
 
-template <class T, int Width = 4>
-ShortKernels<T> short_kernels(const Attention& a) {
+template <class T, int Width = 4> ShortKernels<T> short_kernels(const Attention& a) {
     if constexpr (Width > std::min<Index>(16, width<T>)) {
         return {};
     } else {
@@ -62,12 +60,11 @@ bool worth_threads_for(const Attention& a, double operations) {
 
 }  // namespace
 
-template <class T>
-void attention(const Attention& a, const T* q, const T* k, const T* v, T* o, T* lse) {
+template <class T> void attention(const Attention& a, const T* q, const T* k, const T* v, T* o, T* lse) {
     const bool threaded = worth_threads_for(a, 4);
     const ShortKernels<T> own = short_kernels<T>(a);
-    const Index longest = each_short_sequence(a, own, threaded,
-                                              [&](const ShortSequence& s) { own.forward(s, q, k, v, o, lse); });
+    const Index longest =
+        each_short_sequence(a, own, threaded, [&](const ShortSequence& s) { own.forward(s, q, k, v, o, lse); });
     const Index blocks = (longest + query_block - 1) / query_block;
     parallel_for(a.sequences * a.heads * blocks, 1, threaded, [=](Index item, Index) {
         const HeadOfSequence s = head_of(a, item / blocks / a.heads, item / blocks % a.heads);
@@ -81,8 +78,8 @@ template <class T>
 void attention_backward(const Attention& a, const AttentionInputs<T>& in, const AttentionGradients<T>& out) {
     const bool threaded = worth_threads_for(a, 10);
     const ShortKernels<T> own = short_kernels<T>(a);
-    const Index longest = each_short_sequence(a, own, threaded,
-                                              [&](const ShortSequence& s) { own.backward(s, in, out); });
+    const Index longest =
+        each_short_sequence(a, own, threaded, [&](const ShortSequence& s) { own.backward(s, in, out); });
     if (longest == 0 && own.serve({})) return;
     const Index group = a.heads / a.key_heads;
     parallel_for(a.sequences * a.key_heads, 1, threaded, [=](Index item, Index) {

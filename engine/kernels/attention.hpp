@@ -18,18 +18,13 @@ struct Attention {
 };
 
 /// o_t = Σ_{s≤t} softmax_s(scale q_t·k_s) v_s for each head; lse has the log of the softmax's sum, `heads` a row.
-template <class T>
-void attention(const Attention& shape, const T* q, const T* k, const T* v, T* o, T* lse);
+template <class T> void attention(const Attention& shape, const T* q, const T* k, const T* v, T* o, T* lse);
 
 /// What the backward reads: the forward's inputs and outputs, and the gradient of o.
-template <class T>
-struct AttentionInputs {
-    const T *q, *k, *v, *o, *lse, *d_o;
-};
+template <class T> struct AttentionInputs { const T *q, *k, *v, *o, *lse, *d_o; };
 
 /// Where the gradients go: nowhere when null. Whether they are added to what is there.
-template <class T>
-struct AttentionGradients {
+template <class T> struct AttentionGradients {
     T *dq, *dk, *dv;
     bool add_q, add_k, add_v;
 };

@@ -19,8 +19,7 @@ struct ShortSequence {
     Index visible(Index query) const { return keys - queries + query + 1; }
 };
 
-template <class T, int Width>
-struct ShortAttention {
+template <class T, int Width> struct ShortAttention {
     using B = Batch<T>;
     static constexpr int lanes = static_cast<int>(width<T>);
     static constexpr int groups = lanes / Width;
@@ -30,8 +29,7 @@ struct ShortAttention {
     using Rows = std::array<B, static_cast<std::size_t>(most_keys)>;
 
     /// Joins the lanes of each block: lane i has what f makes of the four of x[i % 4].
-    template <class F>
-    static B fold(const Quad& x, F&& f) {
+    template <class F> static B fold(const Quad& x, F&& f) {
         constexpr auto even = [](int i) { return i / 4 * 4 + i % 2 * 2 + (i % 4 < 2 ? 0 : lanes); };
         constexpr auto odd = [](int i) { return i / 4 * 4 + i % 2 * 2 + (i % 4 < 2 ? 0 : lanes) + 1; };
         const B low = f(shuffle(x[0], x[1], even), shuffle(x[0], x[1], odd));
@@ -54,8 +52,7 @@ struct ShortAttention {
     }
 
     /// Lane j of each block, on the whole block.
-    template <int J>
-    static B spread(const B& x) {
+    template <int J> static B spread(const B& x) {
         return shuffle(x, x, [](int i) { return i / 4 * 4 + J; });
     }
     static Quad spread(const B& x) { return {spread<0>(x), spread<1>(x), spread<2>(x), spread<3>(x)}; }
@@ -72,15 +69,13 @@ struct ShortAttention {
     }
 
     /// Numbers of `rows` <= 4 rows with one a head: lane i of a group has that of row i % 4.
-    template <class Count>
-    static B load_per_head(const T* x, Index row, Index rows, Count count) {
+    template <class Count> static B load_per_head(const T* x, Index row, Index rows, Count count) {
         alignas(64) std::array<T, static_cast<std::size_t>(lanes)> each{};
         for (Index j = 0; j < rows; ++j) std::copy_n(x + j * row, count / Width, each.data() + j * groups);
         const B all = load(each.data());
         return shuffle(all, all, [](int i) { return i % 4 * groups + i / Width; });
     }
-    template <class Count>
-    static void store_per_head(T* x, Index row, Index rows, const B& value, Count count) {
+    template <class Count> static void store_per_head(T* x, Index row, Index rows, const B& value, Count count) {
         alignas(64) std::array<T, static_cast<std::size_t>(lanes)> each;
         store(each.data(), shuffle(value, value, [](int i) { return i % groups * Width + i / groups % 4; }));
         for (Index j = 0; j < rows; ++j) std::copy_n(each.data() + j * groups, count / Width, x + j * row);
@@ -94,10 +89,8 @@ struct ShortAttention {
             for (std::size_t j = 0; j < 4; ++j) steps[left][j] = static_cast<Index>(std::min(j, left - 1)) * row;
         return steps;
     }
-    template <class Count>
-    static Quad load_rows(const T* x, const std::array<Index, 4>& steps, Count count) {
-        return {get(x + steps[0], count), get(x + steps[1], count), get(x + steps[2], count),
-                get(x + steps[3], count)};
+    template <class Count> static Quad load_rows(const T* x, const std::array<Index, 4>& steps, Count count) {
+        return {get(x + steps[0], count), get(x + steps[1], count), get(x + steps[2], count), get(x + steps[3], count)};
     }
 
     static Quad times(const Quad& x, const Quad& y) { return {x[0] * y[0], x[1] * y[1], x[2] * y[2], x[3] * y[3]}; }
@@ -139,7 +132,8 @@ struct ShortAttention {
         const B all = sums(total);
         const Quad inverse = spread(select(all == zero, zero, B(T(1)) / all));
         for (Index j = 0; j < rows; ++j)
-            put(o + (t + j) * s.columns, sum[static_cast<std::size_t>(j)] * inverse[static_cast<std::size_t>(j)], count);
+            put(o + (t + j) * s.columns, sum[static_cast<std::size_t>(j)] * inverse[static_cast<std::size_t>(j)],
+                count);
         store_per_head(lse + t * s.heads, s.heads, rows, shift + log(all), count);
     }
 
@@ -173,7 +167,8 @@ struct ShortAttention {
             const auto& step = steps[static_cast<std::size_t>(rows)];
             const B logs = load_per_head(in.lse + (s.first + t) * s.heads + c / Width, s.heads, rows, count);
             const Quad each_lse = spread(finite_shift(logs));
-            const Quad each_delta = spread(scores(times(load_rows(in.d_o + at, step, count), load_rows(in.o + at, step, count))));
+            const Quad each_delta =
+                spread(scores(times(load_rows(in.d_o + at, step, count), load_rows(in.o + at, step, count))));
             for (std::size_t j = 0; j < 4; ++j) {
                 lse[static_cast<std::size_t>(t) + j] = each_lse[j];
                 delta[static_cast<std::size_t>(t) + j] = each_delta[j];

@@ -1,6 +1,7 @@
 #pragma once
 // Attention in tiles: a block of queries of one head against one tile of keys after the other. The scores of a tile are
-// a product of matrices; the softmax runs on from tile to tile, scaling down what came before when a larger score comes.
+// a product of matrices; the softmax runs on from tile to tile, scaling down what came before when a larger score
+// comes.
 
 #include <xtape/engine/kernels/attention.hpp>
 #include <xtape/engine/kernels/gemm.hpp>
@@ -27,14 +28,11 @@ struct HeadOfSequence {
 };
 
 /// What is kept for each row of a block.
-template <class T>
-using PerQuery = std::array<T, static_cast<std::size_t>(query_block)>;
-template <class T>
-using Tile = std::array<T, static_cast<std::size_t>(query_block * key_tile)>;
+template <class T> using PerQuery = std::array<T, static_cast<std::size_t>(query_block)>;
+template <class T> using Tile = std::array<T, static_cast<std::size_t>(query_block* key_tile)>;
 
 /// The softmax of a block's rows, as far as it has come.
-template <class T>
-struct RunningSoftmax {
+template <class T> struct RunningSoftmax {
     alignas(64) PerQuery<T> largest;
     alignas(64) PerQuery<T> shrink;  ///< what the latest tile scales the earlier ones by
     alignas(64) PerQuery<T> total;
@@ -46,17 +44,15 @@ struct RunningSoftmax {
     }
 
     /// Replaces scores by e^(scale score − largest so far); beyond visible(row) by zeros.
-    template <class Visible>
-    void add_tile(T* scores, Index rows, Index columns, T scale, Visible&& visible) {
+    template <class Visible> void add_tile(T* scores, Index rows, Index columns, T scale, Visible&& visible) {
         const T masked = std::copysign(minus_infinity<T>, -scale);
         const Batch<T> factor(scale);
         const PerQuery<T> before = largest;
         for (Index r = 0; r < rows; ++r) {
             const T* row = scores + r * key_tile;
             Batch<T> most(largest[static_cast<std::size_t>(r)]);
-            for_batches<T>(visible(r), [&](Index i, auto count) {
-                most = xsimd::max(most, get(row + i, count, masked) * factor);
-            });
+            for_batches<T>(visible(r),
+                           [&](Index i, auto count) { most = xsimd::max(most, get(row + i, count, masked) * factor); });
             largest[static_cast<std::size_t>(r)] = first_lane(max_of_lanes(most));
         }
         PerQuery<T> shift;
@@ -82,8 +78,7 @@ struct RunningSoftmax {
     }
 };
 
-template <class T>
-void scale_row(T* x, Index n, T factor) {
+template <class T> void scale_row(T* x, Index n, T factor) {
     const Batch<T> by(factor);
     for_batches<T>(n, [&](Index i, auto count) { put(x + i, get(x + i, count) * by, count); });
 }
@@ -119,14 +114,12 @@ void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Inde
     }
 }
 
-template <class T>
-T dot(const T* x, const T* y, Index n) {
+template <class T> T dot(const T* x, const T* y, Index n) {
     return first_lane(sum_along<T>(n, [=](Index i, auto count) { return get(x + i, count) * get(y + i, count); }));
 }
 
 /// Scores become P = e^(scale S − lse), zeros where masked; d_p becomes dS = P (dP − delta) scale.
-template <class T>
-void backward_row(T* scores, T* d_p, Index visible, Index columns, T scale, T lse, T delta) {
+template <class T> void backward_row(T* scores, T* d_p, Index visible, Index columns, T scale, T lse, T delta) {
     const Batch<T> factor(scale), subtract = finite_shift(Batch<T>(lse)), mean(delta);
     for_batches<T>(visible, [&](Index i, auto count) {
         const Batch<T> p = exp(get(scores + i, count) * factor - subtract);
@@ -138,9 +131,9 @@ void backward_row(T* scores, T* d_p, Index visible, Index columns, T scale, T ls
 }
 
 /// Zeros in the columns of one head of the keys.
-template <class T>
-void clear_head(const Attention& a, const HeadOfSequence& s, T* x) {
-    for (Index t = 0; t < s.keys; ++t) std::fill_n(x + ((s.key + t) * a.key_heads + s.key_head) * a.width, a.width, T(0));
+template <class T> void clear_head(const Attention& a, const HeadOfSequence& s, T* x) {
+    for (Index t = 0; t < s.keys; ++t)
+        std::fill_n(x + ((s.key + t) * a.key_heads + s.key_head) * a.width, a.width, T(0));
 }
 
 /// The gradient of the queries [begin, begin + rows), and what they add to those of the keys and values they see.
@@ -157,18 +150,29 @@ void attend_block_backward(const Attention& a, const HeadOfSequence& s, Index be
     const Index keys = s.visible(begin + rows - 1, 0, s.keys);
     for (Index key = 0; key < keys; key += key_tile) {
         const Index columns = std::min(key_tile, keys - key), at = k_at + key * k_row;
-        const Gemm over_width{.transpose_b = true, .m = rows, .n = columns, .k = h,
-                              .lda = q_row, .ldb = k_row, .ldc = key_tile};
+        const Gemm over_width{
+            .transpose_b = true, .m = rows, .n = columns, .k = h, .lda = q_row, .ldb = k_row, .ldc = key_tile};
         gemm(over_width, q, in.k + at, scores.data());  // S = Q Kᵀ
         gemm(over_width, d_o, in.v + at, d_p.data());   // dP = dO Vᵀ
         for (Index r = 0; r < rows; ++r)
-            backward_row(scores.data() + r * key_tile, d_p.data() + r * key_tile, s.visible(begin + r, key, columns), columns,
-                         static_cast<T>(a.scale), lse[r * a.heads], delta[static_cast<std::size_t>(r)]);
-        const Gemm over_queries{.transpose_a = true, .m = columns, .n = h, .k = rows,
-                                .lda = key_tile, .ldb = q_row, .ldc = k_row, .accumulate = true};
+            backward_row(scores.data() + r * key_tile, d_p.data() + r * key_tile, s.visible(begin + r, key, columns),
+                         columns, static_cast<T>(a.scale), lse[r * a.heads], delta[static_cast<std::size_t>(r)]);
+        const Gemm over_queries{.transpose_a = true,
+                                .m = columns,
+                                .n = h,
+                                .k = rows,
+                                .lda = key_tile,
+                                .ldb = q_row,
+                                .ldc = k_row,
+                                .accumulate = true};
         if (out.dv != nullptr) gemm(over_queries, scores.data(), d_o, out.dv + at);  // dV += Pᵀ dO
         if (out.dk != nullptr) gemm(over_queries, d_p.data(), q, out.dk + at);       // dK += dSᵀ Q
-        const Gemm over_keys{.m = rows, .n = h, .k = columns, .lda = key_tile, .ldb = k_row, .ldc = q_row,
+        const Gemm over_keys{.m = rows,
+                             .n = h,
+                             .k = columns,
+                             .lda = key_tile,
+                             .ldb = k_row,
+                             .ldc = q_row,
                              .accumulate = out.add_q || key > 0};
         if (out.dq != nullptr) gemm(over_keys, d_p.data(), in.k + at, out.dq + q_at);  // dQ += dS K
     }

@@ -5,8 +5,7 @@ namespace xtape::kernels {
 namespace {
 
 /// Σ target ⊙ logits of a row.
-template <class T>
-double at_target(const CrossEntropy& shape, const T* logits, std::int32_t target) {
+template <class T> double at_target(const CrossEntropy& shape, const T* logits, std::int32_t target) {
     const double value = static_cast<double>(logits[target]);
     if (shape.smoothing == 0) return value;
     const Batch<T> all = sum_along<T>(shape.columns, [=](Index i, auto count) { return get(logits + i, count); });
@@ -57,8 +56,8 @@ void cross_entropy_backward(const CrossEntropy& shape, const T* logits, const st
 
 template double cross_entropy(const CrossEntropy&, const float*, const std::int32_t*, float*);
 template double cross_entropy(const CrossEntropy&, const double*, const std::int32_t*, double*);
-template void cross_entropy_backward(const CrossEntropy&, const float*, const std::int32_t*, const float*, float, float*,
-                                     bool);
+template void cross_entropy_backward(const CrossEntropy&, const float*, const std::int32_t*, const float*, float,
+                                     float*, bool);
 template void cross_entropy_backward(const CrossEntropy&, const double*, const std::int32_t*, const double*, double,
                                      double*, bool);
 

@@ -30,7 +30,8 @@ void scatter_rows(Index rows, Index columns, const T* x, const std::int32_t* ids
         for (Index t = 0; t < rows; ++t) {
             const T* from = x + t * columns + begin;
             T* to = table + ids[t] * columns + begin;
-            for_batches<T>(end - begin, [=](Index i, auto count) { put(to + i, get(from + i, count), count, std::true_type()); });
+            for_batches<T>(end - begin,
+                           [=](Index i, auto count) { put(to + i, get(from + i, count), count, std::true_type()); });
         }
     });
 }

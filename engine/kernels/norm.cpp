@@ -14,8 +14,7 @@ Batch<T> times_weight(const Batch<T>& x, const T* w, Count count, std::bool_cons
 }
 
 /// y (+)= Σ over rows of term(row, i, count), for tiles of columns; rows in order.
-template <class T, class Term>
-void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
+template <class T, class Term> void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
     constexpr Index tile = 4 * width<T>;
     const double bytes = sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
     parallel_for(columns, tile, worth_threads(0, bytes), [&](Index begin, Index end) {
@@ -30,8 +29,7 @@ void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
 
 }  // namespace
 
-template <class T>
-void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* y, T* rstd) {
+template <class T> void rms_norm(Index rows, Index columns, double eps, const T* x, const T* w, T* y, T* rstd) {
     const Batch<T> per_column(T(1) / static_cast<T>(columns)), offset(static_cast<T>(eps));
     with_constant(w != nullptr, [=](auto weighted) {
         each_row<T>(rows, columns, [=](Index row) {
@@ -67,20 +65,19 @@ void rms_norm_backward(Index rows, Index columns, const T* x, const T* w, const 
             });
         });
     };
-    with_constant(w != nullptr, [&](auto weighted) {
-        with_constant(accumulate, [&](auto add) { backward(weighted, add); });
-    });
+    with_constant(w != nullptr,
+                  [&](auto weighted) { with_constant(accumulate, [&](auto add) { backward(weighted, add); }); });
 }
 
 template <class T>
-void rms_norm_backward_weight(Index rows, Index columns, const T* x, const T* rstd, const T* dy, T* dw, bool accumulate) {
+void rms_norm_backward_weight(Index rows, Index columns, const T* x, const T* rstd, const T* dy, T* dw,
+                              bool accumulate) {
     sum_rows(rows, columns, dw, accumulate, [=](Index row, Index i, auto count) {
         return get(dy + row * columns + i, count) * get(x + row * columns + i, count) * rstd[row];
     });
 }
 
-template <class T>
-void add_rows(Index rows, Index columns, const T* x, T* y, bool accumulate) {
+template <class T> void add_rows(Index rows, Index columns, const T* x, T* y, bool accumulate) {
     sum_rows(rows, columns, y, accumulate,
              [=](Index row, Index i, auto count) { return get(x + row * columns + i, count); });
 }
@@ -88,7 +85,8 @@ void add_rows(Index rows, Index columns, const T* x, T* y, bool accumulate) {
 template void rms_norm(Index, Index, double, const float*, const float*, float*, float*);
 template void rms_norm(Index, Index, double, const double*, const double*, double*, double*);
 template void rms_norm_backward(Index, Index, const float*, const float*, const float*, const float*, float*, bool);
-template void rms_norm_backward(Index, Index, const double*, const double*, const double*, const double*, double*, bool);
+template void rms_norm_backward(Index, Index, const double*, const double*, const double*, const double*, double*,
+                                bool);
 template void rms_norm_backward_weight(Index, Index, const float*, const float*, const float*, float*, bool);
 template void rms_norm_backward_weight(Index, Index, const double*, const double*, const double*, double*, bool);
 template void add_rows(Index, Index, const float*, float*, bool);

@@ -10,12 +10,8 @@
 namespace xtape::kernels {
 
 /// A whole batch; or the first `count` elements, the rest of the batch being `fill`.
-template <class T>
-Batch<T> get(const T* x, std::integral_constant<Index, width<T>>, T = T(0)) {
-    return load(x);
-}
-template <class T>
-Batch<T> get(const T* x, Index count, T fill = T(0)) {
+template <class T> Batch<T> get(const T* x, std::integral_constant<Index, width<T>>, T = T(0)) { return load(x); }
+template <class T> Batch<T> get(const T* x, Index count, T fill = T(0)) {
 #ifdef __AVX512F__
     if constexpr (sizeof(Batch<T>) == 64) {
         const auto mask = (1u << count) - 1;
@@ -31,8 +27,7 @@ Batch<T> get(const T* x, Index count, T fill = T(0)) {
 }
 
 /// The first `count` elements.
-template <class T>
-void put_part(T* y, const Batch<T>& value, Index count) {
+template <class T> void put_part(T* y, const Batch<T>& value, Index count) {
 #ifdef __AVX512F__
     if constexpr (sizeof(Batch<T>) == 64) {
         const auto mask = (1u << count) - 1;
@@ -58,10 +53,7 @@ void put(T* y, const Batch<T>& value, Count count, std::bool_constant<Add> = {})
 }
 
 /// f(std::true_type()) or f(std::false_type()).
-template <class F>
-void with_constant(bool condition, F&& f) {
-    condition ? f(std::true_type()) : f(std::false_type());
-}
+template <class F> void with_constant(bool condition, F&& f) { condition ? f(std::true_type()) : f(std::false_type()); }
 
 /// A lane of a, or of b (counted on from the width), for each lane of the result: at(i) for lane i.
 template <class T, class At, int... I>
@@ -69,8 +61,7 @@ Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At, std::integer_sequence
     typedef T V __attribute__((vector_size(sizeof(Batch<T>))));
     return std::bit_cast<Batch<T>>(__builtin_shufflevector(std::bit_cast<V>(a), std::bit_cast<V>(b), At{}(I)...));
 }
-template <class T, class At>
-Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At at) {
+template <class T, class At> Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At at) {
     return shuffle(a, b, at, std::make_integer_sequence<int, static_cast<int>(width<T>)>());
 }
 
@@ -82,24 +73,20 @@ Batch<T> join_lanes(const Batch<T>& x, const F& f) {
     else
         return join_lanes<T, F, Distance / 2>(f(x, shuffle(x, x, [](int i) { return i ^ Distance; })), f);
 }
-template <class T>
-Batch<T> sum_of_lanes(const Batch<T>& x) {
+template <class T> Batch<T> sum_of_lanes(const Batch<T>& x) {
     return join_lanes(x, [](const Batch<T>& a, const Batch<T>& b) { return a + b; });
 }
-template <class T>
-Batch<T> max_of_lanes(const Batch<T>& x) {
+template <class T> Batch<T> max_of_lanes(const Batch<T>& x) {
     return join_lanes(x, [](const Batch<T>& a, const Batch<T>& b) { return xsimd::max(a, b); });
 }
-template <class T>
-T first_lane(const Batch<T>& x) {
+template <class T> T first_lane(const Batch<T>& x) {
     typedef T V __attribute__((vector_size(sizeof(Batch<T>))));
     return std::bit_cast<V>(x)[0];
 }
 
 /// The sum over i < n of f(i, count), in all lanes; f gives a batch whose places beyond count are 0. The order follows
 /// from n alone. Long rows are summed in parts, so that the error hardly grows with n.
-template <class T, class F>
-Batch<T> sum_along(Index n, F&& f) {
+template <class T, class F> Batch<T> sum_along(Index n, F&& f) {
     constexpr Index part = 64 * width<T>;
     Batch<T> total(T(0));
     for (Index begin = 0; begin < n; begin += part) {
@@ -112,15 +99,14 @@ Batch<T> sum_along(Index n, F&& f) {
 
 /// Calls body(begin, rows) for blocks of at most `rows_of_block` rows, on threads where their elements are worth it.
 inline constexpr Index rows_of_block = 64;
-template <class T, class Body>
-void each_block(Index rows, Index columns, Body&& body) {
+template <class T, class Body> void each_block(Index rows, Index columns, Body&& body) {
     const double bytes = 3.0 * sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
-    parallel_for(rows, rows_of_block, worth_threads(0, bytes), [&](Index begin, Index end) { body(begin, end - begin); });
+    parallel_for(rows, rows_of_block, worth_threads(0, bytes),
+                 [&](Index begin, Index end) { body(begin, end - begin); });
 }
 
 /// Calls body(row) for all rows, in such blocks.
-template <class T, class Body>
-void each_row(Index rows, Index columns, Body&& body) {
+template <class T, class Body> void each_row(Index rows, Index columns, Body&& body) {
     each_block<T>(rows, columns, [&](Index begin, Index count) {
         for (Index row = begin; row < begin + count; ++row) body(row);
     });

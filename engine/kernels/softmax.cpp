@@ -3,8 +3,7 @@
 
 namespace xtape::kernels {
 
-template <class T>
-void softmax(Index rows, Index columns, const T* x, T* y) {
+template <class T> void softmax(Index rows, Index columns, const T* x, T* y) {
     each_row<T>(rows, columns, [=](Index row) {
         const T* from = x + row * columns;
         T* to = y + row * columns;
@@ -15,8 +14,7 @@ void softmax(Index rows, Index columns, const T* x, T* y) {
     });
 }
 
-template <class T>
-void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
+template <class T> void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx, bool accumulate) {
     with_constant(accumulate, [=](auto add) {
         each_row<T>(rows, columns, [=](Index row) {
             const T* p = y + row * columns;
@@ -30,8 +28,7 @@ void softmax_backward(Index rows, Index columns, const T* y, const T* dy, T* dx,
     });
 }
 
-template <class T>
-void logsumexp(Index rows, Index columns, const T* x, T* lse) {
+template <class T> void logsumexp(Index rows, Index columns, const T* x, T* lse) {
     each_block<T>(rows, columns,
                   [=](Index begin, Index count) { logsumexp_block(count, columns, x + begin * columns, lse + begin); });
 }
@@ -49,8 +46,7 @@ void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, con
     });
 }
 
-template <class T>
-void log_softmax(Index rows, Index columns, const T* x, T* y) {
+template <class T> void log_softmax(Index rows, Index columns, const T* x, T* y) {
     each_block<T>(rows, columns, [=](Index begin, Index block) {
         std::array<T, static_cast<std::size_t>(rows_of_block)> lse;
         logsumexp_block(block, columns, x + begin * columns, lse.data());

@@ -11,8 +11,7 @@
 namespace xtape {
 namespace {
 
-template <class T>
-struct CausalAttention {
+template <class T> struct CausalAttention {
     static constexpr std::string_view name = "causal_attention";
     AttentionOptions options;
 
@@ -23,9 +22,10 @@ struct CausalAttention {
         };
         const Index heads = options.heads, key_heads = key_value_heads();
         if (heads < 1 || key_heads < 1 || heads % key_heads != 0)
-            throw ValueError(fmt::format("causal_attention: key_value_heads must divide heads: heads is {}, "
-                                         "key_value_heads is {}",
-                                         heads, key_heads));
+            throw ValueError(
+                fmt::format("causal_attention: key_value_heads must divide heads: heads is {}, "
+                            "key_value_heads is {}",
+                            heads, key_heads));
         if (q.rank() != 2 || k.rank() != 2 || v.rank() != 2) fail("q, k and v must be matrices");
         if (k != v) fail("k and v must have the same shape");
         if (q[1] % heads != 0 || q[1] == 0) fail(fmt::format("the rows of q do not make {} heads", heads));
@@ -49,9 +49,9 @@ struct CausalAttention {
     /// dV = Pᵀ dO, dS = P (dO Vᵀ − Σ dO o) scale, dQ = dS K, dK = dSᵀ Q, head by head
     void vjp(Grad<0, T> dq, Grad<1, T> dk, Grad<2, T> dv, Input<0, T> q, Input<1, T> k, Input<2, T> v,
              Input<3, std::int32_t> offsets, Output<T> o, Saved<0, T> lse, Cotangent<T> dy) const {
-        kernels::attention_backward<T>(
-            attention_of(q.shape, k.shape, offsets), {q.data, k.data, v.data, o.data, lse.data, dy.data},
-            {dq.data, dk.data, dv.data, dq.accumulate, dk.accumulate, dv.accumulate});
+        kernels::attention_backward<T>(attention_of(q.shape, k.shape, offsets),
+                                       {q.data, k.data, v.data, o.data, lse.data, dy.data},
+                                       {dq.data, dk.data, dv.data, dq.accumulate, dk.accumulate, dv.accumulate});
     }
 
 private:
@@ -71,13 +71,15 @@ private:
 
     static void check_offsets(const Indices& offsets, Index rows) {
         if (offsets.shape().rank() != 1 || offsets.size() < 1)
-            throw ShapeError(fmt::format("causal_attention: offsets must be one row of begins and the end: offsets is {}",
-                                         to_string(offsets.shape())));
+            throw ShapeError(
+                fmt::format("causal_attention: offsets must be one row of begins and the end: offsets is {}",
+                            to_string(offsets.shape())));
         const auto values = offsets.values();
         if (values.front() != 0 || values.back() != rows)
-            throw ValueError(fmt::format("causal_attention: offsets must run from 0 to the {} rows of q: they run from {} "
-                                         "to {}",
-                                         rows, values.front(), values.back()));
+            throw ValueError(
+                fmt::format("causal_attention: offsets must run from 0 to the {} rows of q: they run from {} "
+                            "to {}",
+                            rows, values.front(), values.back()));
         for (std::size_t i = 1; i < values.size(); ++i) {
             if (values[i] < values[i - 1])
                 throw ValueError(fmt::format("causal_attention: offsets must not fall: offset {} is {}, after {}", i,
@@ -94,8 +96,8 @@ Tensor<T> causal_attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<
     return apply<T>(CausalAttention<T>{options}, where, q, k, v, offsets);
 }
 
-template Tensor<float> causal_attention(const Tensor<float>&, const Tensor<float>&, const Tensor<float>&, const Indices&,
-                                        AttentionOptions, Where);
+template Tensor<float> causal_attention(const Tensor<float>&, const Tensor<float>&, const Tensor<float>&,
+                                        const Indices&, AttentionOptions, Where);
 template Tensor<double> causal_attention(const Tensor<double>&, const Tensor<double>&, const Tensor<double>&,
                                          const Indices&, AttentionOptions, Where);
 

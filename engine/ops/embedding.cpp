@@ -23,8 +23,7 @@ void check_ids(std::string_view op, const Indices& ids, Index rows) {
                                  place(ids.shape(), wrong - values.begin()), rows, bounds));
 }
 
-template <class T>
-struct Embedding {
+template <class T> struct Embedding {
     static constexpr std::string_view name = "embedding";
 
     Shape shape(const Shape& table, const Indices& ids) const {
@@ -43,13 +42,13 @@ struct Embedding {
     }
 };
 
-template <class T>
-struct ScatterAdd {
+template <class T> struct ScatterAdd {
     static constexpr std::string_view name = "scatter_add";
     Index rows;
 
     Shape shape(const Shape& x, const Indices& ids) const {
-        if (rows < 0) throw ValueError(fmt::format("scatter_add: the number of rows must not be negative: it is {}", rows));
+        if (rows < 0)
+            throw ValueError(fmt::format("scatter_add: the number of rows must not be negative: it is {}", rows));
         if (x.rank() != ids.shape().rank() + 1 || !std::equal(ids.shape().begin(), ids.shape().end(), x.begin()))
             throw ShapeError(fmt::format("scatter_add: each row needs one id: x is {}, ids is {}", to_string(x),
                                          to_string(ids.shape())));
@@ -67,13 +66,11 @@ struct ScatterAdd {
 
 }  // namespace
 
-template <Real T>
-Tensor<T> embedding(const Tensor<T>& table, const Indices& ids, Where where) {
+template <Real T> Tensor<T> embedding(const Tensor<T>& table, const Indices& ids, Where where) {
     return apply<T>(Embedding<T>{}, where, table, ids);
 }
 
-template <Real T>
-Tensor<T> scatter_add(const Tensor<T>& x, const Indices& ids, Index rows, Where where) {
+template <Real T> Tensor<T> scatter_add(const Tensor<T>& x, const Indices& ids, Index rows, Where where) {
     return apply<T>(ScatterAdd<T>{rows}, where, x, ids);
 }
 

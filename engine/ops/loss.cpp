@@ -10,8 +10,7 @@
 namespace xtape {
 namespace {
 
-template <class T>
-struct CrossEntropy {
+template <class T> struct CrossEntropy {
     static constexpr std::string_view name = "cross_entropy";
     CrossEntropyOptions options;
 
@@ -21,8 +20,8 @@ struct CrossEntropy {
             throw ShapeError(fmt::format("cross_entropy: {} rows of logits but {} targets: logits is {}, targets is {}",
                                          logits.rows(), targets.size(), to_string(logits), to_string(targets.shape())));
         if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
-            throw ValueError(fmt::format("cross_entropy: label_smoothing must be from 0 to 1: it is {}",
-                                         options.label_smoothing));
+            throw ValueError(
+                fmt::format("cross_entropy: label_smoothing must be from 0 to 1: it is {}", options.label_smoothing));
         check_targets(logits.columns(), targets);
         return {};
     }

@@ -32,13 +32,14 @@ struct Product {
         }
     }
 
-    /// z_i (+)= x_i' y_i' for each matrix of the stacks, whose steps are 0 where one matrix serves all. A single z sums.
+    /// z_i (+)= x_i' y_i' for each matrix of the stacks, whose steps are 0 where one matrix serves all. A single z
+    /// sums.
     template <class T>
     void run(Gemm shape, const T* x, Index x_step, const T* y, Index y_step, T* z, Index z_step,
              const T* bias = nullptr) const {
         const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-        const bool threaded = z_step != 0 && !kernels::worth_threads(flops) &&
-                              kernels::worth_threads(flops * static_cast<double>(count));
+        const bool threaded =
+            z_step != 0 && !kernels::worth_threads(flops) && kernels::worth_threads(flops * static_cast<double>(count));
         const bool sums = z_step == 0 && !shape.accumulate;
         kernels::parallel_for(count, 1, threaded, [&](Index i, Index) {
             Gemm one = shape;
@@ -52,35 +53,64 @@ struct Product {
     Index b_row() const { return transpose_b ? k : n; }
     Index b_step() const { return one_b ? 0 : k * n; }
 
-    template <class T>
-    void forward(const T* a, const T* b, T* y, const T* bias = nullptr) const {
-        const Gemm gemm{.transpose_a = transpose_a, .transpose_b = transpose_b, .m = m, .n = n, .k = k,
-                        .lda = a_row(), .ldb = b_row(), .ldc = n};
+    template <class T> void forward(const T* a, const T* b, T* y, const T* bias = nullptr) const {
+        const Gemm gemm{.transpose_a = transpose_a,
+                        .transpose_b = transpose_b,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .lda = a_row(),
+                        .ldb = b_row(),
+                        .ldc = n};
         run(gemm, a, m * k, b, b_step(), y, m * n, bias);
     }
 
-    template <class T>
-    void backward_a(const detail::Destination<T>& da, const T* b, const T* dy) const {
+    template <class T> void backward_a(const detail::Destination<T>& da, const T* b, const T* dy) const {
         if (transpose_a) {  // daᵀ = dy op(b)ᵀ
-            const Gemm gemm{.transpose_a = transpose_b, .transpose_b = true, .m = k, .n = m, .k = n,
-                            .lda = b_row(), .ldb = n, .ldc = m, .accumulate = da.accumulate};
+            const Gemm gemm{.transpose_a = transpose_b,
+                            .transpose_b = true,
+                            .m = k,
+                            .n = m,
+                            .k = n,
+                            .lda = b_row(),
+                            .ldb = n,
+                            .ldc = m,
+                            .accumulate = da.accumulate};
             run(gemm, b, b_step(), dy, m * n, da.data, m * k);
         } else {  // da = dy op(b)ᵀ
-            const Gemm gemm{.transpose_b = !transpose_b, .m = m, .n = k, .k = n,
-                            .lda = n, .ldb = b_row(), .ldc = k, .accumulate = da.accumulate};
+            const Gemm gemm{.transpose_b = !transpose_b,
+                            .m = m,
+                            .n = k,
+                            .k = n,
+                            .lda = n,
+                            .ldb = b_row(),
+                            .ldc = k,
+                            .accumulate = da.accumulate};
             run(gemm, dy, m * n, b, b_step(), da.data, m * k);
         }
     }
 
-    template <class T>
-    void backward_b(const detail::Destination<T>& db, const T* a, const T* dy) const {
+    template <class T> void backward_b(const detail::Destination<T>& db, const T* a, const T* dy) const {
         if (transpose_b) {  // dbᵀ = op(a)ᵀ dy
-            const Gemm gemm{.transpose_a = true, .transpose_b = transpose_a, .m = n, .n = k, .k = m,
-                            .lda = n, .ldb = a_row(), .ldc = k, .accumulate = db.accumulate};
+            const Gemm gemm{.transpose_a = true,
+                            .transpose_b = transpose_a,
+                            .m = n,
+                            .n = k,
+                            .k = m,
+                            .lda = n,
+                            .ldb = a_row(),
+                            .ldc = k,
+                            .accumulate = db.accumulate};
             run(gemm, dy, m * n, a, m * k, db.data, b_step());
         } else {  // db = op(a)ᵀ dy
-            const Gemm gemm{.transpose_a = !transpose_a, .m = k, .n = n, .k = m,
-                            .lda = a_row(), .ldb = n, .ldc = n, .accumulate = db.accumulate};
+            const Gemm gemm{.transpose_a = !transpose_a,
+                            .m = k,
+                            .n = n,
+                            .k = m,
+                            .lda = a_row(),
+                            .ldb = n,
+                            .ldc = n,
+                            .accumulate = db.accumulate};
             run(gemm, a, m * k, dy, m * n, db.data, b_step());
         }
     }
@@ -97,8 +127,8 @@ struct Names {
 };
 
 /// Throws for two shapes, and says which operand would fit the other way round.
-[[noreturn]] void fail(const Names& names, MatmulOptions options, const Shape& a, const Shape& b, std::string_view wrong,
-                       bool a_would_fit = false, bool b_would_fit = false) {
+[[noreturn]] void fail(const Names& names, MatmulOptions options, const Shape& a, const Shape& b,
+                       std::string_view wrong, bool a_would_fit = false, bool b_would_fit = false) {
     std::string hint;
     if (b_would_fit && !options.transpose_b)
         hint = fmt::format("; did you mean {}({}, transpose({}){})?", names.op, names.a, names.b, names.rest);
@@ -128,8 +158,7 @@ Shape product_shape(const Names& names, MatmulOptions options, const Shape& a, c
     }
 }
 
-template <class T>
-struct Matmul {
+template <class T> struct Matmul {
     static constexpr std::string_view name = "matmul";
     MatmulOptions options;
 
@@ -146,8 +175,7 @@ struct Matmul {
     }
 };
 
-template <class T>
-struct Linear {
+template <class T> struct Linear {
     static constexpr std::string_view name = "linear";
     MatmulOptions options;
 
@@ -156,8 +184,9 @@ struct Linear {
             throw ShapeError(fmt::format("linear: the weight must be a matrix: weight is {}", to_string(weight)));
         const Shape y = product_shape({"linear", "x", "weight", ", bias"}, options, x, weight);
         if (bias.rank() != 1 || bias[0] != y.columns())
-            throw ShapeError(fmt::format("linear: the bias does not fit the result's columns: bias is {}, the result is {}",
-                                         to_string(bias), to_string(y)));
+            throw ShapeError(
+                fmt::format("linear: the bias does not fit the result's columns: bias is {}, the result is {}",
+                            to_string(bias), to_string(y)));
         return y;
     }
 
@@ -177,8 +206,7 @@ struct Linear {
 
 }  // namespace
 
-template <Real T>
-Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options, Where where) {
+template <Real T> Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options, Where where) {
     const Matmul<T> op{options};
     const auto repeated = [&](const Tensor<T>& x, const Shape& axes) {
         const Shape whole = axes.inserted(axes.rank(), x.shape()[-2]).inserted(axes.rank() + 1, x.shape()[-1]);
@@ -196,7 +224,8 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options, 
 }
 
 template <Real T>
-Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, MatmulOptions options, Where where) {
+Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, MatmulOptions options,
+                 Where where) {
     if (!bias) return matmul(x, weight, options, where);
     return apply<T>(Linear<T>{options}, where, x, weight, bias);
 }
@@ -204,6 +233,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
 template Tensor<float> matmul(const Tensor<float>&, const Tensor<float>&, MatmulOptions, Where);
 template Tensor<double> matmul(const Tensor<double>&, const Tensor<double>&, MatmulOptions, Where);
 template Tensor<float> linear(const Tensor<float>&, const Tensor<float>&, const Tensor<float>&, MatmulOptions, Where);
-template Tensor<double> linear(const Tensor<double>&, const Tensor<double>&, const Tensor<double>&, MatmulOptions, Where);
+template Tensor<double> linear(const Tensor<double>&, const Tensor<double>&, const Tensor<double>&, MatmulOptions,
+                               Where);
 
 }  // namespace xtape

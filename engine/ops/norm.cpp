@@ -16,8 +16,7 @@ void check_rows(const Shape& x, double eps) {
     if (!(eps >= 0)) throw ValueError(fmt::format("rms_norm: eps must not be negative: eps is {}", eps));
 }
 
-template <class T>
-struct RmsNorm {
+template <class T> struct RmsNorm {
     static constexpr std::string_view name = "rms_norm";
     double eps;
 
@@ -33,16 +32,15 @@ struct RmsNorm {
     }
 };
 
-template <class T>
-struct WeightedRmsNorm {
+template <class T> struct WeightedRmsNorm {
     static constexpr std::string_view name = "rms_norm";
     double eps;
 
     Shape shape(const Shape& x, const Shape& weight) const {
         check_rows(x, eps);
         if (weight.rank() != 1 || weight[0] != x.columns())
-            throw ShapeError(fmt::format("rms_norm: the weight does not fit the rows: x is {}, weight is {}", to_string(x),
-                                         to_string(weight)));
+            throw ShapeError(fmt::format("rms_norm: the weight does not fit the rows: x is {}, weight is {}",
+                                         to_string(x), to_string(weight)));
         return x;
     }
     std::array<Shape, 1> saved(const Shape& x, const Shape&) const { return {Shape{x.rows()}}; }
@@ -62,13 +60,11 @@ struct WeightedRmsNorm {
 
 }  // namespace
 
-template <Real T>
-Tensor<T> rms_norm(const Tensor<T>& x, double eps, Where where) {
+template <Real T> Tensor<T> rms_norm(const Tensor<T>& x, double eps, Where where) {
     return apply<T>(RmsNorm<T>{eps}, where, x);
 }
 
-template <Real T>
-Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight, double eps, Where where) {
+template <Real T> Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight, double eps, Where where) {
     return apply<T>(WeightedRmsNorm<T>{eps}, where, x, weight);
 }
 

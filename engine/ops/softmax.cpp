@@ -14,8 +14,7 @@ void check_rank(std::string_view op, const Shape& x) {
     if (x.rank() == 0) throw ShapeError(fmt::format("{}: a scalar has no rows: x is {}", op, to_string(x)));
 }
 
-template <class T>
-struct Softmax {
+template <class T> struct Softmax {
     static constexpr std::string_view name = "softmax";
 
     Shape shape(const Shape& x) const { return check_rank(name, x), x; }
@@ -26,8 +25,7 @@ struct Softmax {
     }
 };
 
-template <class T>
-struct LogSoftmax {
+template <class T> struct LogSoftmax {
     static constexpr std::string_view name = "log_softmax";
 
     Shape shape(const Shape& x) const { return check_rank(name, x), x; }
@@ -38,8 +36,7 @@ struct LogSoftmax {
     }
 };
 
-template <class T>
-struct LogSumExp {
+template <class T> struct LogSumExp {
     static constexpr std::string_view name = "logsumexp";
 
     Shape shape(const Shape& x) const { return check_rank(name, x), x.without(x.rank() - 1); }
@@ -52,20 +49,11 @@ struct LogSumExp {
 
 }  // namespace
 
-template <Real T>
-Tensor<T> softmax(const Tensor<T>& x, Where where) {
-    return apply<T>(Softmax<T>{}, where, x);
-}
+template <Real T> Tensor<T> softmax(const Tensor<T>& x, Where where) { return apply<T>(Softmax<T>{}, where, x); }
 
-template <Real T>
-Tensor<T> log_softmax(const Tensor<T>& x, Where where) {
-    return apply<T>(LogSoftmax<T>{}, where, x);
-}
+template <Real T> Tensor<T> log_softmax(const Tensor<T>& x, Where where) { return apply<T>(LogSoftmax<T>{}, where, x); }
 
-template <Real T>
-Tensor<T> logsumexp(const Tensor<T>& x, Where where) {
-    return apply<T>(LogSumExp<T>{}, where, x);
-}
+template <Real T> Tensor<T> logsumexp(const Tensor<T>& x, Where where) { return apply<T>(LogSumExp<T>{}, where, x); }
 
 template Tensor<float> softmax(const Tensor<float>&, Where);
 template Tensor<double> softmax(const Tensor<double>&, Where);

@@ -10,7 +10,8 @@ void MicrogptConfig::check() const {
                                                  {"ffn", ffn},     {"block", block}, {"layers", layers}};
     for (const auto& [name, size] : sizes) {
         if (size < 1) throw ValueError(fmt::format("microgpt: {} must be at least 1: it is {}", name, size));
-        if (size > 1 << 20) throw ValueError(fmt::format("microgpt: {} must be at most {}: it is {}", name, 1 << 20, size));
+        if (size > 1 << 20)
+            throw ValueError(fmt::format("microgpt: {} must be at most {}: it is {}", name, 1 << 20, size));
     }
     if (dim % heads != 0)
         throw ValueError(fmt::format("microgpt: heads must divide dim: heads is {}, dim is {}", heads, dim));
@@ -63,23 +64,21 @@ Tensor<T> Microgpt<T>::forward(const Indices& tokens, const Indices& positions, 
     return matmul(x, wout_);
 }
 
-template <class T>
-Tensor<T> Microgpt<T>::operator()(const Batch& batch) const {
+template <class T> Tensor<T> Microgpt<T>::operator()(const Batch& batch) const {
     const auto attend = [&](std::size_t, const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
         return causal_attention(q, k, v, batch.offsets, {.heads = config_.heads});
     };
     return forward(batch.tokens, batch.positions, attend);
 }
 
-template <class T>
-Tensor<T> Microgpt<T>::loss(const Batch& batch) const {
+template <class T> Tensor<T> Microgpt<T>::loss(const Batch& batch) const {
     return cross_entropy((*this)(batch), batch.targets);
 }
 
-template <class T>
-Tensor<T> Microgpt<T>::next(std::int32_t token, MicrogptCache<T>& cache) const {
+template <class T> Tensor<T> Microgpt<T>::next(std::int32_t token, MicrogptCache<T>& cache) const {
     if (cache.positions >= config_.block)
-        throw ValueError(fmt::format("microgpt: position {} is beyond the block of {}", cache.positions, config_.block));
+        throw ValueError(
+            fmt::format("microgpt: position {} is beyond the block of {}", cache.positions, config_.block));
     cache.layers.resize(layers_.size());
     const auto attend = [&](std::size_t i, const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
         auto& past = cache.layers[i];

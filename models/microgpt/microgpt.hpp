@@ -12,7 +12,11 @@
 namespace xtape::models {
 
 struct MicrogptConfig {
-    enum class Norm { none, attention, full };  ///< no norm; before attention; also of the embeddings and before the FFN
+    enum class Norm {
+        none,
+        attention,
+        full
+    };  ///< no norm; before attention; also of the embeddings and before the FFN
     enum class Act { relu, relu_squared };
 
     int vocab = 27;
@@ -33,8 +37,7 @@ struct MicrogptConfig {
 Index parameter_count(const MicrogptConfig& config);
 
 /// Keys and values of the positions so far, for generation.
-template <class T>
-struct MicrogptCache {
+template <class T> struct MicrogptCache {
     struct Layer {
         Tensor<T> keys, values;  ///< [positions, D]
     };
@@ -42,8 +45,7 @@ struct MicrogptCache {
     int positions = 0;
 };
 
-template <class T>
-class Microgpt {
+template <class T> class Microgpt {
 public:
     using Config = MicrogptConfig;
     using Scalar = T;
@@ -83,8 +85,7 @@ private:
     };
 
     /// The forward pass; `attend(layer, q, k, v)` says what the queries see.
-    template <class Attend>
-    Tensor<T> forward(const Indices& tokens, const Indices& positions, Attend&& attend) const;
+    template <class Attend> Tensor<T> forward(const Indices& tokens, const Indices& positions, Attend&& attend) const;
 
     MicrogptConfig config_;
     Parameter<T> wte_, wpe_;

@@ -13,8 +13,7 @@ namespace xtape::models {
 namespace {
 
 /// Calls visit(character) for each UTF-8 character of a text.
-template <class Visit>
-void for_each_character(std::string_view text, Visit&& visit) {
+template <class Visit> void for_each_character(std::string_view text, Visit&& visit) {
     for (std::size_t i = 0; i < text.size();) {
         const auto lead = static_cast<unsigned char>(text[i]);
         const std::size_t length = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
@@ -28,8 +27,7 @@ void for_each_character(std::string_view text, Visit&& visit) {
     }
 }
 
-template <class Visit>
-void for_each_line(std::string_view text, Visit&& visit) {
+template <class Visit> void for_each_line(std::string_view text, Visit&& visit) {
     while (!text.empty()) {
         const std::size_t end = text.find('\n');
         std::string_view line = text.substr(0, end);
@@ -111,8 +109,8 @@ NameCorpus read_names(std::string_view text, const NameTokenizer& tokenizer, int
             corpus.names.push_back(std::move(tokens));
     });
     if (corpus.names.empty())
-        throw FileError(fmt::format("{}: no usable name: one name of 1 to {} characters a line is wanted", source,
-                                    block - 1));
+        throw FileError(
+            fmt::format("{}: no usable name: one name of 1 to {} characters a line is wanted", source, block - 1));
     return corpus;
 }
 

@@ -12,9 +12,10 @@ namespace xtape::models {
 
 std::int32_t sample(std::span<const float> logits, const SamplerOptions& options, nn::Rng& rng) {
     if (options.temperature < 0 || options.top_k < 0 || !(options.top_p > 0 && options.top_p <= 1))
-        throw ValueError(fmt::format("sample: temperature and top_k must be at least 0, top_p above 0 and at most 1: "
-                                     "temperature is {}, top_k is {}, top_p is {}",
-                                     options.temperature, options.top_k, options.top_p));
+        throw ValueError(
+            fmt::format("sample: temperature and top_k must be at least 0, top_p above 0 and at most 1: "
+                        "temperature is {}, top_k is {}, top_p is {}",
+                        options.temperature, options.top_k, options.top_p));
     if (!std::ranges::all_of(logits, [](float x) { return std::isfinite(x); }))
         throw ValueError("sample: the logits are not finite; the model is broken");
     std::vector<std::int32_t> order(logits.size());
@@ -34,7 +35,8 @@ std::int32_t sample(std::span<const float> logits, const SamplerOptions& options
         mass += weight[i];
         if (mass >= options.top_p * total) kept = i + 1;
     }
-    double left = rng.uniform() * std::accumulate(weight.begin(), weight.begin() + static_cast<std::ptrdiff_t>(kept), 0.0);
+    double left =
+        rng.uniform() * std::accumulate(weight.begin(), weight.begin() + static_cast<std::ptrdiff_t>(kept), 0.0);
     for (std::size_t i = 0; i + 1 < kept; ++i) {
         left -= weight[i];
         if (left < 0) return order[i];

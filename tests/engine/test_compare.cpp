@@ -18,9 +18,7 @@ constexpr std::size_t S = 5, D = 4, H = 4;  // positions, inputs and outputs
 
 enum class Fault { none, sign, doubled, mean, transposed, last_row, no_bias, bias_overwritten, nan, forward };
 
-const auto forward = [](const auto& x, const auto& w, const auto& b) {
-    return sum(tanh(linear(x, w, b))) / S;
-};
+const auto forward = [](const auto& x, const auto& w, const auto& b) { return sum(tanh(linear(x, w, b))) / S; };
 
 /// The hand-written backward of `forward`: loss = Σ tanh(x W + b) / S.
 template <class T> T by_hand(const Arrays<T>& in, Arrays<T>& grads, Fault fault) {

@@ -20,8 +20,7 @@ using Sequences = std::vector<std::vector<std::int32_t>>;
 
 const Sequences three_names{{0, 5, 13, 13, 1, 0}, {0, 1, 0}, {0, 12, 9, 1, 13, 0}};
 
-template <class T>
-reference::Arrays<T> arrays_of(const Microgpt<T>& model) {
+template <class T> reference::Arrays<T> arrays_of(const Microgpt<T>& model) {
     reference::Arrays<T> arrays;
     for (const auto& [name, parameter] : nn::parameters(model)) {
         const std::vector<int> shape(parameter->shape().begin(), parameter->shape().end());

@@ -117,7 +117,8 @@ TEST_CASE("train: stopped after 15 of 30 steps and resumed gives the bits of 30 
     CHECK(weights(scratch / "parts") != weights(scratch / "whole"));
     REQUIRE(xtape_command(train(scratch / "parts", {"--resume"})).status == 0);
     CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
-    CHECK(xtape::nn::read_file(scratch / "parts/metrics.jsonl") == xtape::nn::read_file(scratch / "whole/metrics.jsonl"));
+    CHECK(xtape::nn::read_file(scratch / "parts/metrics.jsonl") ==
+          xtape::nn::read_file(scratch / "whole/metrics.jsonl"));
 }
 
 TEST_CASE("generate: samples follow the seed, and keep the prompt") {
@@ -159,17 +160,17 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
 
 TEST_CASE("wrong usage exits with 2 and one line") {
     const Scratch scratch;
-    for (const auto& words : std::vector<std::vector<std::string>>{
-             {},
-             {"train"},
-             {"train", "nonsense"},
-             {"audit", "microgpt", "--fault", "nonsense"},
-             {"generate"},
-             train(scratch / "run", {"--nonsense"}),
-             train(scratch / "run", {"--steps", "0"}),
-             train(scratch / "run", {"--dim", "18"}),
-             train(scratch / "run", {"--norm", "batch"}),
-             train(scratch / "run", {"--resume", "--overwrite"})}) {
+    for (const auto& words :
+         std::vector<std::vector<std::string>>{{},
+                                               {"train"},
+                                               {"train", "nonsense"},
+                                               {"audit", "microgpt", "--fault", "nonsense"},
+                                               {"generate"},
+                                               train(scratch / "run", {"--nonsense"}),
+                                               train(scratch / "run", {"--steps", "0"}),
+                                               train(scratch / "run", {"--dim", "18"}),
+                                               train(scratch / "run", {"--norm", "batch"}),
+                                               train(scratch / "run", {"--resume", "--overwrite"})}) {
         const Outcome outcome = xtape_command(words);
         CHECK(outcome.status == 2);
         CHECK(outcome.out.empty());
@@ -183,17 +184,17 @@ TEST_CASE("bad and missing files exit with 3 and one line, and leave nothing hal
     const Scratch scratch;
     const std::string empty = scratch.write("empty.txt", ""), digits = scratch.write("digits.txt", "1\n2\n");
     const std::string file = scratch.write("file", "x");
-    for (const auto& words : std::vector<std::vector<std::string>>{
-             train(scratch / "run", {"--data", scratch / "missing.txt"}),
-             train(scratch / "run", {"--data", scratch.path.string()}),
-             train(scratch / "run", {"--data", empty}),
-             train(scratch / "run", {"--data", digits}),
-             train(scratch / "run", {"--resume"}),
-             train(file, {}),
-             {"generate", scratch / "missing"},
-             {"generate", file},
-             {"info", scratch.path.string()},
-             {"eval", scratch / "missing", "--data", empty}}) {
+    for (const auto& words :
+         std::vector<std::vector<std::string>>{train(scratch / "run", {"--data", scratch / "missing.txt"}),
+                                               train(scratch / "run", {"--data", scratch.path.string()}),
+                                               train(scratch / "run", {"--data", empty}),
+                                               train(scratch / "run", {"--data", digits}),
+                                               train(scratch / "run", {"--resume"}),
+                                               train(file, {}),
+                                               {"generate", scratch / "missing"},
+                                               {"generate", file},
+                                               {"info", scratch.path.string()},
+                                               {"eval", scratch / "missing", "--data", empty}}) {
         const Outcome outcome = xtape_command(words);
         CHECK(outcome.status == 3);
         CHECK(outcome.out.empty());

@@ -68,9 +68,10 @@ struct Result {
 
 std::vector<double> list(const auto& x) { return {x.values().begin(), x.values().end()}; }
 
-template <class T>
-Result fused(const Case& c, const std::vector<Tensor<double>>& inputs, const Tensor<double>& d_o) {
-    const auto cast = [](const Tensor<double>& x) { return Tensor<T>(x.shape(), std::vector<T>(x.values().begin(), x.values().end())); };
+template <class T> Result fused(const Case& c, const std::vector<Tensor<double>>& inputs, const Tensor<double>& d_o) {
+    const auto cast = [](const Tensor<double>& x) {
+        return Tensor<T>(x.shape(), std::vector<T>(x.values().begin(), x.values().end()));
+    };
     Tape<T> tape;
     const auto q = tape.leaf(cast(inputs[0])), k = tape.leaf(cast(inputs[1])), v = tape.leaf(cast(inputs[2]));
     const auto o = causal_attention(q, k, v, c.ragged(), c.options);
@@ -85,7 +86,9 @@ void plain_row(const Case& c, const std::vector<Tensor<double>>& in, const Tenso
     const Index h = c.width, key_head = head * c.key_heads() / c.options.heads;
     const Index q_at = (t * c.options.heads + head) * h, k_row = c.key_heads() * h;
     const double scale = c.options.scale == 0 ? 1 / std::sqrt(static_cast<double>(h)) : c.options.scale;
-    const auto k_at = [&](Index s, Index j) { return static_cast<std::size_t>((first + s) * k_row + key_head * h + j); };
+    const auto k_at = [&](Index s, Index j) {
+        return static_cast<std::size_t>((first + s) * k_row + key_head * h + j);
+    };
     const auto at = [&](Index j) { return static_cast<std::size_t>(q_at + j); };
     std::vector<double> p(static_cast<std::size_t>(seen)), dp(p.size());
     double sum = 0, mean = 0;
@@ -98,9 +101,9 @@ void plain_row(const Case& c, const std::vector<Tensor<double>>& in, const Tenso
         auto& ps = p[static_cast<std::size_t>(s)];
         ps /= sum;
         for (Index j = 0; j < h; ++j) {
-            result.o[at(j)] += ps * in[2].values()[k_at(s, j)];                                     // o = Σ p v
-            dp[static_cast<std::size_t>(s)] += d_o.values()[at(j)] * in[2].values()[k_at(s, j)];    // dp = do·v
-            result.dv[k_at(s, j)] += ps * d_o.values()[at(j)];                                      // dv = Σ p do
+            result.o[at(j)] += ps * in[2].values()[k_at(s, j)];                                   // o = Σ p v
+            dp[static_cast<std::size_t>(s)] += d_o.values()[at(j)] * in[2].values()[k_at(s, j)];  // dp = do·v
+            result.dv[k_at(s, j)] += ps * d_o.values()[at(j)];                                    // dv = Σ p do
         }
         mean += ps * dp[static_cast<std::size_t>(s)];
     }
@@ -211,7 +214,8 @@ TEST_CASE("causal_attention: scores of 1e4 give the value of the largest") {
     const Case c{8, 8, {.heads = 4}, 4};
     const auto in = c.inputs(200);
     for (const double v : list(causal_attention(in[0], in[1], in[2], {}, c.options))) CHECK(std::abs(v) <= 1);
-    const Tensor<float> q({1, 4}, {1e4f, 0, 0, 0}), k({2, 4}, {1, 0, 0, 0, -1, 0, 0, 0}), v({2, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
+    const Tensor<float> q({1, 4}, {1e4f, 0, 0, 0}), k({2, 4}, {1, 0, 0, 0, -1, 0, 0, 0}),
+        v({2, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
     const Tensor<float> o = causal_attention(q, k, v, {}, {.heads = 1});
     CHECK(list(o) == std::vector<double>{1, 2, 3, 4});
 }
@@ -222,8 +226,7 @@ TEST_CASE("causal_attention: a NaN in a key shows in the rows that see it, and o
         auto in = c.inputs();
         std::vector<double> keys = list(in[1]);
         keys[static_cast<std::size_t>((n - 3) * 16 + 5)] = std::nan("");
-        const Tensor<double> o =
-            causal_attention(in[0], Tensor<double>(in[1].shape(), keys), in[2], {}, c.options);
+        const Tensor<double> o = causal_attention(in[0], Tensor<double>(in[1].shape(), keys), in[2], {}, c.options);
         for (Index t = 0; t < n; ++t) CHECK(std::isnan(o.data()[t * 16 + 5]) == (t >= n - 3));
     }
 }
@@ -251,12 +254,14 @@ TEST_CASE("causal_attention: a long sequence agrees with plain loops in float") 
 TEST_CASE("causal_attention: errors") {
     const auto zeros = [](const Shape& shape) { return Tensor<float>::zeros(shape); };
     const auto x = zeros({8, 16});
-    CHECK_THROWS_WITH(causal_attention(x, x, x, {}, {.heads = 3}),
-                      StartsWith("causal_attention: the rows of q do not make 3 heads: q is [8, 16], k is [8, 16], v is "
-                                 "[8, 16]"));
-    CHECK_THROWS_WITH(causal_attention(x, x, x, {}, {.heads = 4, .key_value_heads = 2}),
-                      StartsWith("causal_attention: the rows of k must be 2 heads of width 4: q is [8, 16], k is [8, 16], "
-                                 "v is [8, 16]"));
+    CHECK_THROWS_WITH(
+        causal_attention(x, x, x, {}, {.heads = 3}),
+        StartsWith("causal_attention: the rows of q do not make 3 heads: q is [8, 16], k is [8, 16], v is "
+                   "[8, 16]"));
+    CHECK_THROWS_WITH(
+        causal_attention(x, x, x, {}, {.heads = 4, .key_value_heads = 2}),
+        StartsWith("causal_attention: the rows of k must be 2 heads of width 4: q is [8, 16], k is [8, 16], "
+                   "v is [8, 16]"));
     CHECK_THROWS_WITH(causal_attention(x, x, zeros({7, 16}), {}, {.heads = 4}),
                       StartsWith("causal_attention: k and v must have the same shape: q is [8, 16], k is [8, 16], v is "
                                  "[7, 16]"));
@@ -266,8 +271,9 @@ TEST_CASE("causal_attention: errors") {
                       StartsWith("causal_attention: a ragged batch needs as many keys as queries: q is [8, 16]"));
     CHECK_THROWS_WITH(causal_attention(zeros({2, 8, 16}), x, x, {}, {.heads = 4}),
                       StartsWith("causal_attention: q, k and v must be matrices: q is [2, 8, 16]"));
-    CHECK_THROWS_WITH(causal_attention(x, x, x, {}, {.heads = 4, .key_value_heads = 3}),
-                      StartsWith("causal_attention: key_value_heads must divide heads: heads is 4, key_value_heads is 3"));
+    CHECK_THROWS_WITH(
+        causal_attention(x, x, x, {}, {.heads = 4, .key_value_heads = 3}),
+        StartsWith("causal_attention: key_value_heads must divide heads: heads is 4, key_value_heads is 3"));
     CHECK_THROWS_WITH(causal_attention(x, x, x, indices({0, 7}), {.heads = 4}),
                       StartsWith("causal_attention: offsets must run from 0 to the 8 rows of q: they run from 0 to 7"));
     CHECK_THROWS_WITH(causal_attention(x, x, x, indices({0, 5, 4, 8}), {.heads = 4}),

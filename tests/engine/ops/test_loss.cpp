@@ -54,12 +54,14 @@ TEST_CASE("cross_entropy: is the definition, with every option") {
     const std::vector<std::int32_t> targets{0, 26, -1, 3, 3};
     for (const double smoothing : {0.0, 0.1, 1.0}) {
         const CrossEntropyOptions options{.ignore_index = -1, .label_smoothing = smoothing};
-        CHECK(cross_entropy(logits, indices(targets), options).item() == Approx(plain_entropy(logits, targets, options)));
+        CHECK(cross_entropy(logits, indices(targets), options).item() ==
+              Approx(plain_entropy(logits, targets, options)));
     }
 }
 
 TEST_CASE("cross_entropy: of equal logits is the logarithm of their number") {
-    CHECK(cross_entropy(Tensor<float>::zeros({8, 27}), indices({0, 1, 2, 3, 4, 5, 6, 26})).item() == Approx(std::log(27)));
+    CHECK(cross_entropy(Tensor<float>::zeros({8, 27}), indices({0, 1, 2, 3, 4, 5, 6, 26})).item() ==
+          Approx(std::log(27)));
 }
 
 TEST_CASE("cross_entropy: logits of 1e4 neither overflow nor lose the loss") {

@@ -18,8 +18,10 @@ auto affine(MatmulOptions options) {
 Sample product_sample(const std::string& label, const Shape& a, const Shape& b, MatmulOptions options = {}) {
     return sample("matmul", label, product(options), {uniform(a, -1, 1, 1), uniform(b, -1, 1, 2)});
 }
-Sample affine_sample(const std::string& label, const Shape& x, const Shape& weight, Index n, MatmulOptions options = {}) {
-    return sample("linear", label, affine(options), {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2), uniform({n}, -1, 1, 3)});
+Sample affine_sample(const std::string& label, const Shape& x, const Shape& weight, Index n,
+                     MatmulOptions options = {}) {
+    return sample("linear", label, affine(options),
+                  {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2), uniform({n}, -1, 1, 3)});
 }
 
 const Samples samples{
@@ -39,7 +41,8 @@ const Samples samples{
     product_sample("stacked, both transposed", {2, 7, 5}, {2, 3, 7}, {.transpose_a = true, .transpose_b = true}),
     product_sample("stacked a, one b", {2, 3, 5, 7}, {7, 3}),
     product_sample("stacked a transposed, one b", {2, 7, 5}, {7, 3}, {.transpose_a = true}),
-    product_sample("stacked a transposed, one b transposed", {2, 7, 5}, {3, 7}, {.transpose_a = true, .transpose_b = true}),
+    product_sample("stacked a transposed, one b transposed", {2, 7, 5}, {3, 7},
+                   {.transpose_a = true, .transpose_b = true}),
     product_sample("nothing stacked a transposed, one b", {0, 7, 5}, {7, 3}, {.transpose_a = true}),
     product_sample("one a, stacked b", {5, 7}, {2, 7, 3}),
     product_sample("broadcast both ways", {2, 1, 5, 7}, {3, 7, 2}),
@@ -62,7 +65,8 @@ std::vector<double> plain_product(const Tensor<double>& a, const Tensor<double>&
     for (Index i = 0; i < m; ++i) {
         for (Index j = 0; j < n; ++j) {
             double sum = 0;
-            for (Index p = 0; p < k; ++p) sum += a.data()[ta ? p * m + i : i * k + p] * b.data()[tb ? j * k + p : p * n + j];
+            for (Index p = 0; p < k; ++p)
+                sum += a.data()[ta ? p * m + i : i * k + p] * b.data()[tb ? j * k + p : p * n + j];
             y.push_back(sum);
         }
     }
@@ -96,7 +100,8 @@ TEST_CASE("matmul: a stack is the product of each pair") {
         const Tensor<double> ai({3, 4}, a.values().subspan(static_cast<std::size_t>(i * 12), 12));
         const Tensor<double> bi({4, 5}, b.values().subspan(static_cast<std::size_t>(i * 20), 20));
         const auto expected = plain_product(ai, bi, {});
-        for (std::size_t j = 0; j < 15; ++j) CHECK(y.values()[static_cast<std::size_t>(i) * 15 + j] == Approx(expected[j]));
+        for (std::size_t j = 0; j < 15; ++j)
+            CHECK(y.values()[static_cast<std::size_t>(i) * 15 + j] == Approx(expected[j]));
     }
 }
 
@@ -151,8 +156,9 @@ TEST_CASE("linear: errors name x, weight and bias") {
     CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({27, 16}), zeros({27})),
                       StartsWith("linear: inner dimensions differ: x is [8, 16], weight is [27, 16]; did you mean "
                                  "linear(x, transpose(weight), bias)?"));
-    CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({16, 27}), zeros({16})),
-                      StartsWith("linear: the bias does not fit the result's columns: bias is [16], the result is [8, 27]"));
+    CHECK_THROWS_WITH(
+        linear(zeros({8, 16}), zeros({16, 27}), zeros({16})),
+        StartsWith("linear: the bias does not fit the result's columns: bias is [16], the result is [8, 27]"));
     CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({2, 16, 27}), zeros({27})),
                       StartsWith("linear: the weight must be a matrix: weight is [2, 16, 27]"));
 }

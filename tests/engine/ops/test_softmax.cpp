@@ -37,8 +37,7 @@ const Samples samples{
 constexpr double inf = std::numeric_limits<double>::infinity();
 
 /// The gradient of f at x for the cotangent dy.
-template <class F>
-Tensor<double> gradient_of(F f, const Tensor<double>& x, const Tensor<double>& dy) {
+template <class F> Tensor<double> gradient_of(F f, const Tensor<double>& x, const Tensor<double>& dy) {
     Tape<double> tape;
     const auto leaf = tape.leaf(x);
     const Tensor<double>* of[] = {&leaf};
