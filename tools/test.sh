@@ -25,6 +25,8 @@ done
 tools/install_dependencies.sh $packages
 if command -v clang-format-14 >/dev/null; then
     find engine nn optim models tests tools bench -name '*.[ch]pp' -exec clang-format-14 --dry-run --Werror {} +
+else
+    echo "clang-format-14 is not installed: formatting is not checked" >&2
 fi
 cmake --preset "$preset"
 cmake --build --preset "$preset"

@@ -1,7 +1,7 @@
 #include <xtape/models/text/names.hpp>
 
 #include <algorithm>
-#include <array>
+#include <string>
 
 namespace xtape::models {
 namespace {
@@ -330,16 +330,15 @@ constexpr std::string_view spaced =
     "ziyad zlata zoe zofia zohreh zoia zola zolani zongmeng zonta zorana zorica zoumana zsigmond zubair zuberoa "
     "zuhaitz zuhal zuhura zula zulaikha zulema zulfiqar zulmira zumrut zuri zuzana zuziwe zvezdan zviad zvikomborero";
 
-/// The same, one a line.
-constexpr auto lines = [] {
-    std::array<char, spaced.size() + 1> text{};
-    std::ranges::replace_copy(spaced, text.begin(), ' ', '\n');
-    text.back() = '\n';
-    return text;
-}();
-
 }  // namespace
 
-std::string_view built_in_names() { return {lines.data(), lines.size()}; }
+std::string_view built_in_names() {
+    static const std::string lines = [] {
+        std::string text(spaced);
+        std::ranges::replace(text, ' ', '\n');
+        return text + '\n';
+    }();
+    return lines;
+}
 
 }  // namespace xtape::models

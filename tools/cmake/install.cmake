@@ -8,7 +8,7 @@ if(TARGET xtape_command)
     install(TARGETS xtape_command)
 endif()
 install(DIRECTORY engine nn optim models DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/xtape" FILES_MATCHING PATTERN "*.hpp")
-install(FILES xtape.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/xtape" OPTIONAL)
+install(FILES xtape.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/xtape")
 install(EXPORT xtapeTargets NAMESPACE xtape:: DESTINATION "${package_dir}")
 
 configure_package_config_file(tools/cmake/xtapeConfig.cmake.in xtapeConfig.cmake INSTALL_DESTINATION "${package_dir}")
