@@ -14,6 +14,7 @@
 #include <xtape/engine/op.hpp>
 
 #include <algorithm>
+#include <functional>
 
 namespace xtape {
 namespace detail {
@@ -72,8 +73,7 @@ void map_backward(const Destination<T>& to, const Shape& over, const F& f, const
 /// to (+)= x, summed or otherwise joined along the axes where `to` has extent 1.
 template <class Join = kernels::Add, class T> void reduce_into(const Destination<T>& to, const View<T>& x) {
     if (to.shape.size() == x.size()) {
-        map_backward<T>(
-            to, x.shape, [](const auto& v) { return v; }, x);
+        map_backward<T>(to, x.shape, std::identity(), x);
         return;
     }
     if (!to.accumulate) std::fill_n(to.data, to.shape.size(), Join::template none<T>);
@@ -101,22 +101,23 @@ template <class T, class F> struct Unary {
     Shape shape(const Shape& in) const { return in; }
 
     void forward(View<T> in, Out<T> out) const {
-        map_forward(
-            out, [this](const V& v) { return functor.f(v); }, in);
+        const auto f = [this](const V& v) { return functor.f(v); };
+        map_forward(out, f, in);
     }
 
     void vjp(Grad<0, T> dx, If<x, Input<0, T>> in, If<y, Output<T>> out, Cotangent<T> dy) const {
-        if constexpr (xy)
-            map_slope<T>(
-                dx, dy, [this](const V& vx, const V& vy) { return functor.dx_xy(vx, vy); }, in, out);
-        else if constexpr (x)
-            map_slope<T>(
-                dx, dy, [this](const V& vx) { return functor.dx_x(vx); }, in);
-        else if constexpr (y)
-            map_slope<T>(
-                dx, dy, [this](const V& vy) { return functor.dx_y(vy); }, out);
-        else
+        if constexpr (xy) {
+            const auto slope = [this](const V& vx, const V& vy) { return functor.dx_xy(vx, vy); };
+            map_slope<T>(dx, dy, slope, in, out);
+        } else if constexpr (x) {
+            const auto slope = [this](const V& vx) { return functor.dx_x(vx); };
+            map_slope<T>(dx, dy, slope, in);
+        } else if constexpr (y) {
+            const auto slope = [this](const V& vy) { return functor.dx_y(vy); };
+            map_slope<T>(dx, dy, slope, out);
+        } else {
             map_slope<T>(dx, dy, [this] { return functor.template dx<V>(); });
+        }
     }
 };
 
@@ -134,34 +135,36 @@ template <class T, class F> struct Binary {
     Shape shape(const Shape& a, const Shape& b) const { return broadcast(name, a, b); }
 
     void forward(View<T> a, View<T> b, Out<T> y) const {
-        map_forward(
-            y, [this](const V& va, const V& vb) { return functor.f(va, vb); }, a, b);
+        const auto f = [this](const V& va, const V& vb) { return functor.f(va, vb); };
+        map_forward(y, f, a, b);
     }
 
     void vjp(Grad<0, T> da, If<da_ab, Input<0, T>> a, If<da_ab || da_b, Input<1, T>> b, Cotangent<T> dy) const {
-        if constexpr (da_ab)
-            map_slope<T>(
-                da, dy, [this](const V& va, const V& vb) { return functor.da_ab(va, vb); }, a, b);
-        else if constexpr (da_b)
-            map_slope<T>(
-                da, dy, [this](const V& vb) { return functor.da_b(vb); }, b);
-        else
+        if constexpr (da_ab) {
+            const auto slope = [this](const V& va, const V& vb) { return functor.da_ab(va, vb); };
+            map_slope<T>(da, dy, slope, a, b);
+        } else if constexpr (da_b) {
+            const auto slope = [this](const V& vb) { return functor.da_b(vb); };
+            map_slope<T>(da, dy, slope, b);
+        } else {
             map_slope<T>(da, dy, [this] { return functor.template da<V>(); });
+        }
     }
 
     void vjp(Grad<1, T> db, If<db_ab || db_a, Input<0, T>> a, If<db_ab || db_by, Input<1, T>> b, If<db_by, Output<T>> y,
              Cotangent<T> dy) const {
-        if constexpr (db_ab)
-            map_slope<T>(
-                db, dy, [this](const V& va, const V& vb) { return functor.db_ab(va, vb); }, a, b);
-        else if constexpr (db_a)
-            map_slope<T>(
-                db, dy, [this](const V& va) { return functor.db_a(va); }, a);
-        else if constexpr (db_by)
-            map_slope<T>(
-                db, dy, [this](const V& vb, const V& vy) { return functor.db_by(vb, vy); }, b, y);
-        else
+        if constexpr (db_ab) {
+            const auto slope = [this](const V& va, const V& vb) { return functor.db_ab(va, vb); };
+            map_slope<T>(db, dy, slope, a, b);
+        } else if constexpr (db_a) {
+            const auto slope = [this](const V& va) { return functor.db_a(va); };
+            map_slope<T>(db, dy, slope, a);
+        } else if constexpr (db_by) {
+            const auto slope = [this](const V& vb, const V& vy) { return functor.db_by(vb, vy); };
+            map_slope<T>(db, dy, slope, b, y);
+        } else {
             map_slope<T>(db, dy, [this] { return functor.template db<V>(); });
+        }
     }
 };
 

@@ -27,25 +27,21 @@ template <class T, class F, std::size_t... K> struct Fused<T, F, std::index_sequ
     }
 
     void forward(Each<K, View<T>>... x, Out<T> y) const {
-        map_forward(
-            y, [this](const Each<K, V>&... v) { return value_of(f(seed<0>(v)...)); }, x...);
+        const auto value = [this](const Each<K, V>&... v) { return value_of(f(seed<0>(v)...)); };
+        map_forward(y, value, x...);
     }
 
     void vjp(Grad<K, T>... dx, Input<K, T>... x, Cotangent<T> dy) const {
-        if (dy.size() == 0 || (... || whole(dx, dy))) join(dy, {target(dx, dy)...}, x...);  // dx_k = dy ∂f/∂x_k
-        ((dx && !whole(dx, dy) ? reduce<K>(dx, dy, x...) : void()), ...);  // the same, summed over what was broadcast
+        if (dy.size() > 0 && (... || alone(dx, dy))) write_alone(dy, {target(dx, dy)...}, x...);  // dx_k = dy ∂f/∂x_k
+        ((dx && !alone(dx, dy) ? write_joined<K>(dx, dy, x...) : void()), ...);  // the same, added or summed
     }
 
 private:
-    struct Target {
-        T* data;  ///< null for what is not written here
-        bool accumulate;
-    };
-
-    static bool whole(const Destination<T>& dx, const View<T>& dy) { return dx && dx.shape.size() == dy.size(); }
-    static Target target(const Destination<T>& dx, const View<T>& dy) {
-        return {whole(dx, dy) ? dx.data : nullptr, dx.accumulate};
+    /// Whether dx is a fresh array of dy's extents: all such are written in one loop.
+    static bool alone(const Destination<T>& dx, const View<T>& dy) {
+        return dx && !dx.accumulate && dx.shape.size() == dy.size();
     }
+    static T* target(const Destination<T>& dx, const View<T>& dy) { return alone(dx, dy) ? dx.data : nullptr; }
 
     template <unsigned By> static Dual<V, By> seed(const V& v) {
         Dual<V, By> x{v};
@@ -65,32 +61,31 @@ private:
             return V(0);
     }
 
-    /// The gradients of all operands that were not broadcast, in one loop.
-    void join(const View<T>& dy, const std::array<Target, sizeof...(K)>& to, const Each<K, View<T>>&... x) const {
+    /// The gradients that `to` has a place for, in one loop.
+    void write_alone(const View<T>& dy, const std::array<T*, sizeof...(K)>& to, const Each<K, View<T>>&... x) const {
         const bool along = (... && (x.shape == dy.shape));
         const kernels::Plan plan =
             along ? plan_along(dy.size(), sizeof...(K) + 2) : plan_over(dy.shape, dy.shape, x.shape..., dy.shape);
         const std::array<const T*, sizeof...(K) + 1> data{x.data..., dy.data};
         kernels::for_rows<T>(plan, data.data(), [&](Index n, Index offset, const T* const* at) {
-            join_run(n, at[sizeof...(K)], to, offset, kernels::RunOrOne<T>(at[K], plan.step[K + 1])...);
+            write_run(n, at[sizeof...(K)], to, offset, kernels::RunOrOne<T>(at[K], plan.step[K + 1])...);
         });
     }
-    void join_run(Index n, const T* dy, const std::array<Target, sizeof...(K)>& to, Index offset,
-                  const Each<K, kernels::RunOrOne<T>>&... x) const {
+    void write_run(Index n, const T* dy, const std::array<T*, sizeof...(K)>& to, Index offset,
+                   const Each<K, kernels::RunOrOne<T>>&... x) const {
         kernels::for_batches<T>(n, [&](Index i, auto count) {
             const V g = kernels::load(dy + i, count);
             const auto y = f(seed<(1u << K)>(x.at(i, count))...);
-            const auto put = [&](const Target& target, const V& dx) {
-                if (target.data == nullptr) return;
-                T* at = target.data + offset + i;
-                kernels::store(at, target.accumulate ? V(dx + kernels::load(at, count)) : dx, count);
+            const auto put = [&](T* target, const V& dx) {
+                if (target != nullptr) kernels::store(target + offset + i, dx, count);
             };
             (put(to[K], V(g * partial_of<K>(y))), ...);
         });
     }
 
-    /// The gradient of an operand that was broadcast.
-    template <unsigned I> void reduce(const Destination<T>& dx, const View<T>& dy, const Each<K, View<T>>&... x) const {
+    /// The gradient of an operand that was broadcast, or whose gradient has other parts.
+    template <unsigned I>
+    void write_joined(const Destination<T>& dx, const View<T>& dy, const Each<K, View<T>>&... x) const {
         const auto product = [this](const V& g, const Each<K, V>&... v) {
             return V(g * partial_of<I>(f(seed<(K == I ? 1u << K : 0u)>(v)...)));
         };

@@ -22,6 +22,7 @@ template <class T> Parameter<T>::Parameter(Tensor<T> values) : state_(new detail
                             values.body()->parameter == nullptr;
     Tensor<T>::operator=(sole_owner ? std::move(values) : Tensor<T>(values.shape(), values.values()));
     this->body()->parameter = state_.get();
+    this->body()->shared = true;
     state_->body = this->body();
     if (detail::open_log != nullptr) detail::open_log->states.push_back(state_.get());
 }
@@ -63,6 +64,7 @@ template <class T> std::span<T> Parameter<T>::write() {
         Tensor<T> fresh(this->shape(), this->values());
         release_body();
         fresh.body()->parameter = state_.get();
+        fresh.body()->shared = true;
         state_->body = fresh.body();
         Tensor<T>::operator=(std::move(fresh));
     }

@@ -367,7 +367,7 @@ template <class T> Tensor<T> Tape<T>::value(const Tensor<T>& x) const {
 template <class T> Tensor<T> Tape<T>::tensor(ValueId id) {
     const Value<T>& value = values_[id];
     if (value.parameter == nullptr) return value.data;
-    ++value.parameter->body->count;
+    value.parameter->body->retain();
     return Tensor<T>(detail::BodyRef<T>(value.parameter->body));
 }
 

@@ -23,13 +23,13 @@ template <class T> TensorBody<T>* new_body(const Shape& shape) {
 
 template <class T> TensorBody<T>* new_alias(TensorBody<T>* base, const Shape& shape) {
     if (base->base != nullptr) base = base->base;
-    ++base->count;
+    base->retain();
     constexpr std::size_t bytes = sizeof(TensorBody<T>);
     return new (pool_allocate(bytes)) TensorBody<T>{shape, base->data, base, nullptr, thread_mark(), 0, 0, 1, bytes};
 }
 
 template <class T> void delete_body(TensorBody<T>* body) noexcept {
-    if (TensorBody<T>* base = body->base; base != nullptr && --base->count == 0) delete_body(base);
+    if (TensorBody<T>* base = body->base; base != nullptr && base->release()) delete_body(base);
     pool_release(body, body->bytes);
 }
 

@@ -6,6 +6,7 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/engine/shape.hpp>
 
+#include <atomic>
 #include <concepts>
 #include <cstdint>
 #include <span>
@@ -49,6 +50,16 @@ template <class T> struct alignas(64) TensorBody {
     std::uint32_t value;           ///< its number there
     std::uint32_t count;           ///< handles
     std::size_t bytes;             ///< of the whole block
+    bool shared = false;           ///< of a Parameter, now or before: several threads may hold it
+
+    void retain() {
+        if (shared)
+            std::atomic_ref(count).fetch_add(1, std::memory_order_relaxed);
+        else
+            ++count;
+    }
+    /// Whether this was the last handle.
+    bool release() { return (shared ? std::atomic_ref(count).fetch_sub(1, std::memory_order_acq_rel) : count--) == 1; }
 };
 
 template <class T> TensorBody<T>* new_body(const Shape& shape);
@@ -74,18 +85,18 @@ public:
 private:
     void check_thread() const {
 #ifndef NDEBUG
-        if (body_->parameter == nullptr && body_->thread != thread_mark()) wrong_thread();
+        if (!body_->shared && body_->thread != thread_mark()) wrong_thread();
 #endif
     }
     void retain() const {
         if (body_ == nullptr) return;
         check_thread();
-        ++body_->count;
+        body_->retain();
     }
     void release() const noexcept {
         if (body_ == nullptr) return;
         check_thread();
-        if (--body_->count == 0) delete_body(body_);
+        if (body_->release()) delete_body(body_);
     }
 
     TensorBody<T>* body_ = nullptr;
@@ -93,7 +104,8 @@ private:
 
 }  // namespace detail
 
-/// A handle to an immutable array; copying it costs a count. It belongs to the thread that made it.
+/// A handle to an immutable array; copying it costs a count. It belongs to the thread that made it, but a Parameter
+/// may be read, copied to a handle and put under another shape by any.
 /// A default-constructed handle holds nothing, and is false.
 template <class T> class Tensor {
 public:

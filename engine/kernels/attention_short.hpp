@@ -6,8 +6,6 @@
 #include <xtape/engine/kernels/attention.hpp>
 #include <xtape/engine/kernels/softmax_row.hpp>
 
-#include <array>
-
 namespace xtape::kernels {
 
 /// One sequence: its keys begin at row `first`, and the queries are its last rows.
@@ -24,9 +22,9 @@ template <class T, int Width> struct ShortAttention {
     static constexpr int lanes = static_cast<int>(width<T>);
     static constexpr int groups = lanes / Width;
     static constexpr Index most_keys = 512 / Width;  ///< of a sequence: beyond, tiles are faster
-    static constexpr std::size_t most_quads = most_keys / 4;
-    using Quad = std::array<B, 4>;
-    using Rows = std::array<B, static_cast<std::size_t>(most_keys)>;
+    static constexpr Index most_quads = most_keys / 4;
+    using Quad = Local<B, 4>;
+    using Rows = Local<B, most_keys>;
 
     /// Joins the lanes of each block: lane i has what f makes of the four of x[i % 4].
     template <class F> static B fold(const Quad& x, F&& f) {
@@ -59,37 +57,37 @@ template <class T, int Width> struct ShortAttention {
 
     /// Which lanes belong to the first n of four keys.
     static auto first_keys(Index n) {
-        alignas(64) static constexpr auto key = [] {
-            std::array<T, static_cast<std::size_t>(lanes)> keys{};
-            for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<T>(i % 4);
+        static constexpr auto key = [] {
+            Local<T, lanes> keys{};
+            for (Index i = 0; i < lanes; ++i) keys[i] = static_cast<T>(i % 4);
             return keys;
         }();
-        static constexpr std::array<T, 5> limits{0, 1, 2, 3, 4};
-        return load(key.data()) < B(limits[static_cast<std::size_t>(std::clamp<Index>(n, 0, 4))]);
+        static constexpr Local<T, 5> limits{0, 1, 2, 3, 4};
+        return load(key.data()) < B(limits[std::clamp<Index>(n, 0, 4)]);
     }
 
     /// Numbers of `rows` <= 4 rows with one a head: lane i of a group has that of row i % 4.
     template <class Count> static B load_per_head(const T* x, Index row, Index rows, Count count) {
-        alignas(64) std::array<T, static_cast<std::size_t>(lanes)> each{};
+        Local<T, lanes> each{};
         for (Index j = 0; j < rows; ++j) std::copy_n(x + j * row, count / Width, each.data() + j * groups);
         const B all = load(each.data());
         return shuffle(all, all, [](int i) { return i % 4 * groups + i / Width; });
     }
     template <class Count> static void store_per_head(T* x, Index row, Index rows, const B& value, Count count) {
-        alignas(64) std::array<T, static_cast<std::size_t>(lanes)> each;
+        Local<T, lanes> each;
         store(each.data(), shuffle(value, value, [](int i) { return i % groups * Width + i / groups % 4; }));
         for (Index j = 0; j < rows; ++j) std::copy_n(each.data() + j * groups, count / Width, x + j * row);
     }
 
     /// Offsets of four rows, of which only the first `left` count: the last of those stands for the others as well.
-    using Steps = std::array<std::array<Index, 4>, 5>;
+    using Steps = Local<Local<Index, 4>, 5>;
     static Steps steps_of(Index row) {
         Steps steps{};
-        for (std::size_t left = 1; left <= 4; ++left)
-            for (std::size_t j = 0; j < 4; ++j) steps[left][j] = static_cast<Index>(std::min(j, left - 1)) * row;
+        for (Index left = 1; left <= 4; ++left)
+            for (Index j = 0; j < 4; ++j) steps[left][j] = std::min(j, left - 1) * row;
         return steps;
     }
-    template <class Count> static Quad load_rows(const T* x, const std::array<Index, 4>& steps, Count count) {
+    template <class Count> static Quad load_rows(const T* x, const Local<Index, 4>& steps, Count count) {
         return {get(x + steps[0], count), get(x + steps[1], count), get(x + steps[2], count), get(x + steps[3], count)};
     }
 
@@ -103,16 +101,16 @@ template <class T, int Width> struct ShortAttention {
                              const T* v, T* o, T* lse) {
         const B lowest(minus_infinity<T>), zero(T(0));
         const Index rows = std::min<Index>(4, s.queries - t), visible = s.visible(t + rows - 1);
-        Quad query = load_rows(q + t * s.columns, steps[static_cast<std::size_t>(rows)], count);
+        Quad query = load_rows(q + t * s.columns, steps[rows], count);
         for (B& each : query) each *= B(static_cast<T>(s.scale));
-        std::array<Quad, most_quads> score;
+        Local<Quad, most_quads> score;
         Quad largest{lowest, lowest, lowest, lowest};
         for (Index key = 0; key < visible; key += 4) {
-            const auto& step = steps[static_cast<std::size_t>(std::min<Index>(4, visible - key))];
+            const auto& step = steps[std::min<Index>(4, visible - key)];
             const Quad keys = load_rows(k + key * s.columns, step, count);
-            for (std::size_t j = 0; j < 4; ++j) {
-                const auto seen = first_keys(s.visible(t + static_cast<Index>(j)) - key);
-                B& each = score[static_cast<std::size_t>(key / 4)][j];
+            for (Index j = 0; j < 4; ++j) {
+                const auto seen = first_keys(s.visible(t + j) - key);
+                B& each = score[key / 4][j];
                 each = select(seen, scores(times(query[j], keys)), lowest);
                 largest[j] = xsimd::max(largest[j], each);
             }
@@ -121,19 +119,17 @@ template <class T, int Width> struct ShortAttention {
         const Quad subtract = spread(shift);
         Quad total{zero, zero, zero, zero}, sum = total;
         for (Index key = 0; key < visible; key += 4) {
-            const auto& step = steps[static_cast<std::size_t>(std::min<Index>(4, visible - key))];
+            const auto& step = steps[std::min<Index>(4, visible - key)];
             const Quad values = load_rows(v + key * s.columns, step, count);
-            for (std::size_t j = 0; j < 4; ++j) {
-                const B e = exp(score[static_cast<std::size_t>(key / 4)][j] - subtract[j]);
+            for (Index j = 0; j < 4; ++j) {
+                const B e = exp(score[key / 4][j] - subtract[j]);
                 total[j] += e;
                 sum[j] += dot(spread(e), values);
             }
         }
         const B all = sums(total);
         const Quad inverse = spread(select(all == zero, zero, B(T(1)) / all));
-        for (Index j = 0; j < rows; ++j)
-            put(o + (t + j) * s.columns, sum[static_cast<std::size_t>(j)] * inverse[static_cast<std::size_t>(j)],
-                count);
+        for (Index j = 0; j < rows; ++j) put(o + (t + j) * s.columns, sum[j] * inverse[j], count);
         store_per_head(lse + t * s.heads, s.heads, rows, shift + log(all), count);
     }
 
@@ -155,6 +151,21 @@ template <class T, int Width> struct ShortAttention {
         });
     }
 
+    /// The log-sum-exp and Σ dO o of each query, on the lanes of each head.
+    template <class Count>
+    static void prepare(const ShortSequence& s, const Steps& steps, Count count, const T* d_o, const T* o,
+                        const T* logs, Rows& lse, Rows& delta) {
+        for (Index t = 0; t < s.queries; t += 4) {
+            const Index rows = std::min<Index>(4, s.queries - t), at = t * s.columns;
+            const B four = load_per_head(logs + t * s.heads, s.heads, rows, count);
+            const Quad each_lse = spread(finite_shift(four));
+            const Quad each_delta =
+                spread(scores(times(load_rows(d_o + at, steps[rows], count), load_rows(o + at, steps[rows], count))));
+            std::copy_n(each_lse.data(), rows, lse.data() + t);
+            std::copy_n(each_delta.data(), rows, delta.data() + t);
+        }
+    }
+
     template <class Count>
     static void backward_columns(const ShortSequence& s, Index c, Count count, const AttentionInputs<T>& in,
                                  const AttentionGradients<T>& out) {
@@ -162,33 +173,21 @@ template <class T, int Width> struct ShortAttention {
         const B scale(static_cast<T>(s.scale)), zero(T(0));
         const Steps steps = steps_of(s.columns);
         Rows lse, delta, dq;
-        for (Index t = 0; t < s.queries; t += 4) {
-            const Index rows = std::min<Index>(4, s.queries - t), at = from + t * s.columns;
-            const auto& step = steps[static_cast<std::size_t>(rows)];
-            const B logs = load_per_head(in.lse + (s.first + t) * s.heads + c / Width, s.heads, rows, count);
-            const Quad each_lse = spread(finite_shift(logs));
-            const Quad each_delta =
-                spread(scores(times(load_rows(in.d_o + at, step, count), load_rows(in.o + at, step, count))));
-            for (std::size_t j = 0; j < 4; ++j) {
-                lse[static_cast<std::size_t>(t) + j] = each_lse[j];
-                delta[static_cast<std::size_t>(t) + j] = each_delta[j];
-                dq[static_cast<std::size_t>(t) + j] = zero;
-            }
-        }
+        prepare(s, steps, count, in.d_o + from, in.o + from, in.lse + s.first * s.heads + c / Width, lse, delta);
+        std::fill_n(dq.data(), s.queries, zero);
         for (Index key = 0; key < s.keys; key += 4) {
-            const auto& step = steps[static_cast<std::size_t>(std::min<Index>(4, s.keys - key))];
+            const auto& step = steps[std::min<Index>(4, s.keys - key)];
             const Quad k = load_rows(in.k + from + key * s.columns, step, count);
             const Quad v = load_rows(in.v + from + key * s.columns, step, count);
             Quad dk{zero, zero, zero, zero}, dv = dk;
             for (Index t = std::max<Index>(0, key - s.keys + s.queries); t < s.queries; ++t) {
-                const auto at = static_cast<std::size_t>(t);
                 const B q = get(in.q + from + t * s.columns, count), d_o = get(in.d_o + from + t * s.columns, count);
-                B p = exp(scores(times(q, k)) * scale - lse[at]);
+                B p = exp(scores(times(q, k)) * scale - lse[t]);
                 p = select(first_keys(s.visible(t) - key), p, zero);
-                const B ds = p * (scores(times(d_o, v)) - delta[at]) * scale;
+                const B ds = p * (scores(times(d_o, v)) - delta[t]) * scale;
                 const Quad each_p = spread(p), each_ds = spread(ds);
-                dq[at] += dot(each_ds, k);
-                for (std::size_t j = 0; j < 4; ++j) {
+                dq[t] += dot(each_ds, k);
+                for (Index j = 0; j < 4; ++j) {
                     dk[j] += each_ds[j] * q;
                     dv[j] += each_p[j] * d_o;
                 }

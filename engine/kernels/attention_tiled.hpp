@@ -7,13 +7,12 @@
 #include <xtape/engine/kernels/gemm.hpp>
 #include <xtape/engine/kernels/softmax_row.hpp>
 
-#include <array>
 #include <cmath>
 
 namespace xtape::kernels {
 
 /// Rows of a block of queries, and keys of a tile.
-inline constexpr Index query_block = 64, key_tile = 64;
+inline constexpr Index query_block = 32, key_tile = 128;
 
 /// The queries and keys of one head of one sequence.
 struct HeadOfSequence {
@@ -28,19 +27,19 @@ struct HeadOfSequence {
 };
 
 /// What is kept for each row of a block.
-template <class T> using PerQuery = std::array<T, static_cast<std::size_t>(query_block)>;
-template <class T> using Tile = std::array<T, static_cast<std::size_t>(query_block* key_tile)>;
+template <class T> using PerQuery = Local<T, query_block>;
+template <class T> using Tile = Local<T, query_block * key_tile>;
 
 /// The softmax of a block's rows, as far as it has come.
 template <class T> struct RunningSoftmax {
-    alignas(64) PerQuery<T> largest;
-    alignas(64) PerQuery<T> shrink;  ///< what the latest tile scales the earlier ones by
-    alignas(64) PerQuery<T> total;
+    PerQuery<T> largest;
+    PerQuery<T> shrink;  ///< what the latest tile scales the earlier ones by
+    PerQuery<T> total;
 
     RunningSoftmax() {
-        largest.fill(minus_infinity<T>);
-        shrink.fill(T(0));
-        total.fill(T(0));
+        std::fill(largest.begin(), largest.end(), minus_infinity<T>);
+        std::fill(shrink.begin(), shrink.end(), T(0));
+        std::fill(total.begin(), total.end(), T(0));
     }
 
     /// Replaces scores by e^(scale score − largest so far); beyond visible(row) by zeros.
@@ -50,10 +49,10 @@ template <class T> struct RunningSoftmax {
         const PerQuery<T> before = largest;
         for (Index r = 0; r < rows; ++r) {
             const T* row = scores + r * key_tile;
-            Batch<T> most(largest[static_cast<std::size_t>(r)]);
+            Batch<T> most(largest[r]);
             for_batches<T>(visible(r),
                            [&](Index i, auto count) { most = xsimd::max(most, get(row + i, count, masked) * factor); });
-            largest[static_cast<std::size_t>(r)] = first_lane(max_of_lanes(most));
+            largest[r] = first_lane(max_of_lanes(most));
         }
         PerQuery<T> shift;
         for (Index i = 0; i < query_block; i += width<T>) {
@@ -63,8 +62,7 @@ template <class T> struct RunningSoftmax {
         }
         for (Index r = 0; r < rows; ++r) {
             T* row = scores + r * key_tile;
-            const auto at = static_cast<std::size_t>(r);
-            const Batch<T> subtract(shift[at]);
+            const Batch<T> subtract(shift[r]);
             Batch<T> sums(T(0));
             const Index seen = visible(r);
             for_batches<T>(seen, [&](Index i, auto count) {
@@ -73,7 +71,7 @@ template <class T> struct RunningSoftmax {
                 sums += e;
             });
             std::fill(row + seen, row + columns, T(0));
-            total[at] = total[at] * shrink[at] + first_lane(sum_of_lanes(sums));
+            total[r] = total[r] * shrink[r] + first_lane(sum_of_lanes(sums));
         }
     }
 };
@@ -90,7 +88,7 @@ void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Inde
     const Index h = a.width, q_row = a.heads * h, k_row = a.key_heads * h;
     const Index q_at = (s.query + begin) * q_row + s.head * h, k_at = s.key * k_row + s.key_head * h;
     o += q_at;
-    alignas(64) Tile<T> scores;
+    Tile<T> scores;
     RunningSoftmax<T> softmax;
     const Index keys = s.visible(begin + rows - 1, 0, s.keys);
     for (Index key = 0; key < keys; key += key_tile) {
@@ -100,7 +98,7 @@ void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Inde
         softmax.add_tile(scores.data(), rows, columns, static_cast<T>(a.scale),
                          [&](Index r) { return s.visible(begin + r, key, columns); });
         for (Index r = 0; r < rows && key > 0; ++r) {
-            const T shrink = softmax.shrink[static_cast<std::size_t>(r)];
+            const T shrink = softmax.shrink[r];
             if (shrink != T(1)) scale_row(o + r * q_row, h, shrink);
         }
         gemm<T>({.m = rows, .n = h, .k = columns, .lda = key_tile, .ldb = k_row, .ldc = q_row, .accumulate = key > 0},
@@ -108,9 +106,9 @@ void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Inde
     }
     lse += (s.query + begin) * a.heads + s.head;
     for (Index r = 0; r < rows; ++r) {
-        const T total = softmax.total[static_cast<std::size_t>(r)];
+        const T total = softmax.total[r];
         scale_row(o + r * q_row, h, total == 0 ? T(0) : 1 / total);
-        lse[r * a.heads] = softmax.largest[static_cast<std::size_t>(r)] + std::log(total);
+        lse[r * a.heads] = softmax.largest[r] + std::log(total);
     }
 }
 
@@ -143,10 +141,9 @@ void attend_block_backward(const Attention& a, const HeadOfSequence& s, Index be
     const Index h = a.width, q_row = a.heads * h, k_row = a.key_heads * h;
     const Index q_at = (s.query + begin) * q_row + s.head * h, k_at = s.key * k_row + s.key_head * h;
     const T *q = in.q + q_at, *d_o = in.d_o + q_at, *lse = in.lse + (s.query + begin) * a.heads + s.head;
-    alignas(64) Tile<T> scores, d_p;
+    Tile<T> scores, d_p;
     PerQuery<T> delta;
-    for (Index r = 0; r < rows; ++r)
-        delta[static_cast<std::size_t>(r)] = dot(d_o + r * q_row, in.o + q_at + r * q_row, h);
+    for (Index r = 0; r < rows; ++r) delta[r] = dot(d_o + r * q_row, in.o + q_at + r * q_row, h);
     const Index keys = s.visible(begin + rows - 1, 0, s.keys);
     for (Index key = 0; key < keys; key += key_tile) {
         const Index columns = std::min(key_tile, keys - key), at = k_at + key * k_row;
@@ -156,7 +153,7 @@ void attend_block_backward(const Attention& a, const HeadOfSequence& s, Index be
         gemm(over_width, d_o, in.v + at, d_p.data());   // dP = dO Vᵀ
         for (Index r = 0; r < rows; ++r)
             backward_row(scores.data() + r * key_tile, d_p.data() + r * key_tile, s.visible(begin + r, key, columns),
-                         columns, static_cast<T>(a.scale), lse[r * a.heads], delta[static_cast<std::size_t>(r)]);
+                         columns, static_cast<T>(a.scale), lse[r * a.heads], delta[r]);
         const Gemm over_queries{.transpose_a = true,
                                 .m = columns,
                                 .n = h,

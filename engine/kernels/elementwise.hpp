@@ -1,6 +1,6 @@
 #pragma once
-// Loops over arrays that broadcast against each other. A function is compiled into one loop along a row (`map_row`);
-// how the rows lie is worked out at run time: a Plan, made from extents, and `map`, which follows it.
+// Loops over arrays that broadcast against each other. A function is compiled into one loop along a row
+// (`row_function`); how the rows lie is worked out at run time: a Plan, made from extents, and `map`, which follows it.
 
 #include <xtape/engine/kernels/parallel.hpp>
 #include <xtape/engine/kernels/simd.hpp>
@@ -27,8 +27,8 @@ struct Plan {
     Index rows = 1;
     PerOperand step{};
     std::size_t outer_rank = 0;
-    std::array<Index, 6> extent;       ///< of the outer axes, innermost first; only outer_rank of them are set
-    std::array<PerOperand, 6> stride;  ///< of each operand along them
+    std::array<Index, 6> extent{};       ///< of the outer axes, innermost first
+    std::array<PerOperand, 6> stride{};  ///< of each operand along them
 
     double elements() const { return static_cast<double>(rows) * static_cast<double>(columns); }
 };

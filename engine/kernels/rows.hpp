@@ -9,6 +9,18 @@
 
 namespace xtape::kernels {
 
+/// An array whose places are counted in Index, as those of rows are.
+template <class T, Index N> struct Local {
+    alignas(64) T elements[N];
+
+    constexpr T& operator[](Index i) { return elements[i]; }
+    constexpr const T& operator[](Index i) const { return elements[i]; }
+    constexpr T* data() { return elements; }
+    constexpr const T* data() const { return elements; }
+    constexpr T* begin() { return elements; }
+    constexpr T* end() { return elements + N; }
+};
+
 /// A whole batch; or the first `count` elements, the rest of the batch being `fill`.
 template <class T> Batch<T> get(const T* x, std::integral_constant<Index, width<T>>, T = T(0)) { return load(x); }
 template <class T> Batch<T> get(const T* x, Index count, T fill = T(0)) {

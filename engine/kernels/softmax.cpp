@@ -48,10 +48,10 @@ void logsumexp_backward(Index rows, Index columns, const T* x, const T* lse, con
 
 template <class T> void log_softmax(Index rows, Index columns, const T* x, T* y) {
     each_block<T>(rows, columns, [=](Index begin, Index block) {
-        std::array<T, static_cast<std::size_t>(rows_of_block)> lse;
+        Local<T, rows_of_block> lse;
         logsumexp_block(block, columns, x + begin * columns, lse.data());
         for (Index row = 0; row < block; ++row) {
-            const Batch<T> subtract = finite_shift(Batch<T>(lse[static_cast<std::size_t>(row)]));
+            const Batch<T> subtract = finite_shift(Batch<T>(lse[row]));
             const Index at = (begin + row) * columns;
             for_batches<T>(columns,
                            [&](Index i, auto count) { put(y + at + i, get(x + at + i, count) - subtract, count); });

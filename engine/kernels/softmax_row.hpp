@@ -3,7 +3,6 @@
 
 #include <xtape/engine/kernels/rows.hpp>
 
-#include <array>
 #include <limits>
 
 namespace xtape::kernels {
@@ -34,13 +33,13 @@ template <class T, class Each> Batch<T> sum_exponentials(Index n, const T* x, co
 
 /// log Σ e^x of each row of a block.
 template <class T> void logsumexp_block(Index rows, Index columns, const T* x, T* lse) {
-    alignas(64) std::array<T, static_cast<std::size_t>(rows_of_block)> shifts, totals;
+    Local<T, rows_of_block> shifts, totals;
     for (Index row = 0; row < rows; ++row) {
         const T* from = x + row * columns;
         const Batch<T> shift = softmax_shift(columns, from);
         const Batch<T> total = sum_exponentials(columns, from, shift, [](Index, auto, const Batch<T>&) {});
-        shifts[static_cast<std::size_t>(row)] = first_lane(shift);
-        totals[static_cast<std::size_t>(row)] = first_lane(total);
+        shifts[row] = first_lane(shift);
+        totals[row] = first_lane(total);
     }
     for_batches<T>(rows, [&](Index i, auto count) {
         put(lse + i, get(shifts.data() + i, count) + log(get(totals.data() + i, count, T(1))), count);

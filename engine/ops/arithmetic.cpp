@@ -60,7 +60,7 @@ struct Minimum {
     }
 };
 
-template <class T> struct Where3 {
+template <class T> struct Choice {
     using V = kernels::Batch<T>;
     static constexpr std::string_view name = "where";
 
@@ -72,8 +72,7 @@ template <class T> struct Where3 {
         detail::map_forward(y, choose, condition, a, b);
     }
     void vjp(Grad<0, T> dc) const {
-        if (!dc.accumulate)
-            std::fill_n(dc.data, dc.shape.size(), T(0));  // dc = 0: the choice is constant nearly everywhere
+        if (!dc.accumulate) std::fill_n(dc.data, dc.shape.size(), T(0));  // dc = 0: a choice has no slope
     }
     void vjp(Grad<1, T> da, Input<0, T> condition, Cotangent<T> dy) const {
         const auto chosen = [](const V& g, const V& c) { return select(c == V(0), V(0), g); };  // da = [c ≠ 0] dy
@@ -98,8 +97,8 @@ template <class T> struct Offset {
 
     Shape shape(const Shape& x) const { return x; }
     void forward(View<T> x, Out<T> y) const {
-        detail::map_forward(
-            y, [this](const auto& v) { return v + kernels::Batch<T>(c); }, x);
+        const auto f = [this](const auto& v) { return v + kernels::Batch<T>(c); };
+        detail::map_forward(y, f, x);
     }
     Identity vjp(Grad<0, T>) const { return {}; }  // dx = dy
 };
@@ -131,7 +130,7 @@ template <Real T> Tensor<T> minimum(const Tensor<T>& a, const Tensor<T>& b, Wher
     return elementwise(Minimum{}, where, a, b);
 }
 template <Real T> Tensor<T> where(const Tensor<T>& condition, const Tensor<T>& a, const Tensor<T>& b, Where where) {
-    return apply<T>(Where3<T>{}, where, condition, a, b);
+    return apply<T>(Choice<T>{}, where, condition, a, b);
 }
 template <Real T> Tensor<T> scale(const Tensor<T>& x, std::type_identity_t<T> c, Where where) {
     return elementwise(Scale<T>{c}, where, x);

@@ -5,6 +5,7 @@
 #include <xtape/engine/kernels/parallel.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
+#include <xtape/engine/ops/located.hpp>
 
 #include <fmt/format.h>
 
@@ -214,12 +215,7 @@ template <Real T> Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Matmu
     };
     if (b.shape().rank() <= 2 || a.shape().rank() < 2 || leading(a.shape()) == leading(b.shape()))
         return apply<T>(op, where, a, b);
-    Shape axes;
-    try {
-        axes = leading(op.shape(a.shape(), b.shape()));
-    } catch (const Error& error) {
-        detail::rethrow_located(error, where);
-    }
+    const Shape axes = located(where, [&] { return leading(op.shape(a.shape(), b.shape())); });
     return apply<T>(op, where, repeated(a, axes), repeated(b, axes));
 }
 

@@ -81,9 +81,10 @@ template <class T> struct Mean {
     }
     void vjp(Grad<0, T> dx, Cotangent<T> dy) const {
         const Shape kept = over.kept(dx.shape);
-        const T n = static_cast<T>(dx.shape.size()) / static_cast<T>(dy.size());
-        const auto part = [n](const auto& g) { return g / kernels::Batch<T>(n); };
-        detail::map_backward<T>(dx, dx.shape, part, View<T>{dy.data, kept});  // dx = dy / n, repeated
+        const auto n = static_cast<double>(dx.shape.size()) / static_cast<double>(dy.size());
+        const kernels::Batch<T> part(static_cast<T>(1 / n));
+        const auto share = [&part](const auto& g) { return g * part; };
+        detail::map_backward<T>(dx, dx.shape, share, View<T>{dy.data, kept});  // dx = dy / n, repeated
     }
 };
 

@@ -103,10 +103,8 @@ template <Real T> Tensor<T> pad(const Tensor<T>& x, int axis, Index before, Inde
     const auto op = located(where, [&] {
         const int along = axis_of("pad", axis, x.shape());
         if (before < 0 || after < 0)
-            throw ValueError(
-                fmt::format("pad: a width is negative: before is {}, after is {}, x is {}; take slice to "
-                            "cut",
-                            before, after, to_string(x.shape())));
+            throw ValueError(fmt::format("pad: a width is negative: before is {}, after is {}, x is {}", before, after,
+                                         to_string(x.shape())));
         const Index n = x.shape()[along];
         return Move<T, pad_name>{along, before + n + after, 0, before, n};
     });

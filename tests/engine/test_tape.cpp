@@ -439,6 +439,21 @@ TEST_CASE("tape: two threads use one model, each with a tape of its own") {
     CHECK_FALSE(w.grad());
 }
 
+TEST_CASE("tape: two threads hold one parameter by handles and under other shapes") {
+    Parameter<double> w(Tensor<double>::full({4, 4}, 0.5));
+    const auto work = [&] {
+        for (int step = 0; step < 500; ++step) {
+            Tape<double> tape;
+            const Tensor<double> handle = w;
+            tape.gradient(sum(product(reshape(handle, {16}), reshape(detach<double>(w), {16}))), {w});
+        }
+    };
+    std::thread other(work);
+    work();
+    other.join();
+    CHECK(w.body()->count == 1);
+}
+
 TEST_CASE("errors: say the name scope and the call site") {
     const Scope layers("layers", 3);
     const Scope attention("attention");

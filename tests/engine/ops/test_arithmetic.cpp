@@ -136,7 +136,8 @@ TEMPLATE_TEST_CASE("mul: a long sum over a broadcast keeps its digits", "", floa
     const auto w = tape.leaf(Tensor<TestType>::full({3}, TestType(1)));
     const auto y = w * Tensor<TestType>::full({n, 3}, TestType(0.1));
     const Tensor<TestType>* of[] = {&w};
-    for (const TestType v : tape.gradient(y, Tensor<TestType>::full({n, 3}, 1), of)[0].values())
+    const auto g = tape.gradient(y, Tensor<TestType>::full({n, 3}, 1), of)[0];
+    for (const TestType v : g.values())
         CHECK(v ==
               Approx(n * static_cast<double>(TestType(0.1))).epsilon(std::is_same_v<TestType, float> ? 1e-6 : 1e-12));
 }

@@ -177,7 +177,7 @@ TEST_CASE("causal_attention: a later key or value changes no earlier row") {
         const Case c{n, n, {.heads = 4}, 4};
         auto in = c.inputs();
         const Tensor<double> before = causal_attention(in[0], in[1], in[2], {}, c.options);
-        for (const std::size_t i : {1, 2}) {
+        for (const std::size_t i : {1u, 2u}) {
             std::vector<double> changed = list(in[i]);
             std::fill(changed.end() - 16, changed.end(), 50.0);
             in[i] = Tensor<double>(in[i].shape(), changed);

@@ -39,6 +39,10 @@ const std::vector<Pair> pairs{
      [](auto in) { return fuse([](auto x, auto y) { return x / y; }, in[0], in[1]); },
      [](auto in) { return in[0] / in[1]; },
      {uniform({5, 1}, -1, 1), uniform({1, 6}, 1, 2, 2)}},
+    {"the same tensor for every operand, used before and after",
+     [](auto in) { return in[0] * fuse([](auto x, auto y) { return x * x * y; }, in[0], in[0]) + 2 * in[0]; },
+     [](auto in) { return in[0] * (in[0] * in[0] * in[0]) + 2 * in[0]; },
+     {uniform({3, 29}, -1, 1)}},
     {"kinks",
      [](auto in) { return fuse([](auto x, auto y) { return max(x, y) - min(2 * x, 0.5) + abs(y); }, in[0], in[1]); },
      [](auto in) {
@@ -80,12 +84,16 @@ TEST_CASE("fuse: the gradient is what finite differences say") {
 }
 
 TEST_CASE("fuse: of nothing is nothing, and the gradient of what was broadcast to it is zero") {
-    Tape<double> tape;
-    const auto x = tape.leaf(Tensor<double>::zeros({0, 3})), y = tape.leaf(uniform({3}, -1, 1));
-    const auto z = fuse([](auto a, auto b) { return a * b; }, x, y);
-    REQUIRE(z.shape() == Shape{0, 3});
-    const Tensor<double>* of[] = {&x, &y};
-    for (const double v : tape.gradient(z, z, of)[1].values()) CHECK(v == 0);
+    for (const auto& [none, some] : {std::pair(Shape{0, 3}, Shape{3}), std::pair(Shape{5, 0}, Shape{5, 1})}) {
+        Tape<double> tape;
+        const auto x = tape.leaf(Tensor<double>::zeros(none)), y = tape.leaf(uniform(some, -1, 1));
+        const auto z = fuse([](auto a, auto b) { return a * b; }, x, y);
+        REQUIRE(z.shape() == none);
+        const Tensor<double>* of[] = {&x, &y};
+        const auto g = tape.gradient(z, z, of);
+        CHECK(g[0].shape() == none);
+        for (const double v : g[1].values()) CHECK(v == 0);
+    }
 }
 
 TEST_CASE("fuse: one tensor passed twice gets both gradients") {
@@ -102,7 +110,8 @@ TEST_CASE("fuse: gradients are added to what a Parameter has") {
     for (int pass = 1; pass <= 2; ++pass) {
         Tape<float> tape;
         tape.backward(sum(fuse([](auto a, auto b) { return a * b; }, w, Tensor<float>::full({3}, 4))));
-        for (const float v : w.grad().values()) CHECK(v == static_cast<float>(4 * pass));
+        const auto grad = w.grad();
+        for (const float v : grad.values()) CHECK(v == static_cast<float>(4 * pass));
     }
 }
 
@@ -136,7 +145,8 @@ TEST_CASE("fuse: what the lambda captured is kept for the backward") {
         const double c = 7;
         y = fuse([c](auto a) { return c * a; }, x);
     }
-    for (const double v : tape.gradient(sum(y), {x})[0].values()) CHECK(v == 7);
+    const auto g = tape.gradient(sum(y), {x})[0];
+    for (const double v : g.values()) CHECK(v == 7);
 }
 
 TEST_CASE("fuse: shapes that do not broadcast are an error") {

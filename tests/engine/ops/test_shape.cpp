@@ -181,8 +181,7 @@ TEST_CASE("shape ops: errors say what is wrong") {
     CHECK_THROWS_WITH(slice(x, -1, 2, 1), StartsWith("slice: [2, 1) is not inside axis 1 of 3: x is [2, 3]"));
     CHECK_THROWS_WITH(slice(x, 0, -3, 1), StartsWith("slice: [-3, 1) is not inside axis 0 of 2: x is [2, 3]"));
     CHECK_THROWS_WITH(slice(x, 5, 0, 1), StartsWith("slice: axis 5 does not exist: x is [2, 3]"));
-    CHECK_THROWS_WITH(pad(x, 0, -1, 0),
-                      StartsWith("pad: a width is negative: before is -1, after is 0, x is [2, 3]; take slice to cut"));
+    CHECK_THROWS_WITH(pad(x, 0, -1, 0), StartsWith("pad: a width is negative: before is -1, after is 0, x is [2, 3]"));
     CHECK_THROWS_WITH(shift(x, 2, 1), StartsWith("shift: axis 2 does not exist: x is [2, 3]"));
     CHECK_THROWS_WITH(concat(std::span(none), 0), StartsWith("concat: there are no parts"));
     CHECK_THROWS_WITH(concat(std::span(unequal), 1),

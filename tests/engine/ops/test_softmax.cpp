@@ -71,11 +71,11 @@ TEST_CASE("softmax: a row of minus infinity gives zeros, and gradient zero") {
     const std::vector<double> expected{0, 0, 0, 0.5, 0, 0.5};
     for (std::size_t i = 0; i < 6; ++i) CHECK(y.values()[i] == expected[i]);
     const Tensor<double> dx = gradient_of([](auto& in) { return softmax(in); }, x, uniform({2, 3}, -1, 1));
-    for (const std::size_t i : {0, 1, 2, 4}) CHECK(dx.values()[i] == 0);
+    for (const std::size_t i : {0u, 1u, 2u, 4u}) CHECK(dx.values()[i] == 0);
 }
 
 TEST_CASE("softmax, log_softmax, logsumexp: a NaN shows in its row, and only there") {
-    for (const std::size_t position : {0, 5, 16, 18}) {
+    for (const std::size_t position : {0u, 5u, 16u, 18u}) {
         std::vector<double> values(38, 1.0);
         values[position] = std::nan("");
         const Tensor<double> x({2, 19}, values);
