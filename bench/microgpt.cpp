@@ -18,17 +18,15 @@ void step(benchmark::State& state) {
 }
 
 void forward(benchmark::State& state) {
-    const MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
-    const models::Batch batch = models::pack(training.names);
-    for (auto _ : state) benchmark::DoNotOptimize(training.model.loss(batch).item());
+    MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
+    for (auto _ : state) benchmark::DoNotOptimize(training.model.loss(training.next_batch()).item());
 }
 
 void forward_backward(benchmark::State& state) {
     MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
-    const models::Batch batch = models::pack(training.names);
     for (auto _ : state) {
         Tape<float> tape;
-        tape.backward(training.model.loss(batch));
+        tape.backward(training.model.loss(training.next_batch()));
         training.adam.zero_grad();
     }
 }

@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <functional>
 #include <new>
+#include <numeric>
 #include <string>
 
 #include <fmt/format.h>
@@ -74,20 +75,31 @@ struct Block {
 struct PlainBatch {
     std::vector<int> inputs, targets, offsets{0};
 
-    explicit PlainBatch(const std::vector<std::vector<std::int32_t>>& names) {
+    explicit PlainBatch(const Names& names) {
         for (const auto& name : names) {
             inputs.insert(inputs.end(), name.begin(), name.end() - 1);
             targets.insert(targets.end(), name.begin() + 1, name.end());
             offsets.push_back(static_cast<int>(inputs.size()));
         }
     }
+    int sequences() const { return static_cast<int>(offsets.size()) - 1; }
+};
+
+/// The same course of names for those who take plain ints.
+class PlainCourse {
+public:
+    explicit PlainCourse(const std::vector<int>& lengths) : course_(lengths) {
+        for (const Names& names : course_.batches) batches_.emplace_back(names);
+    }
+    const PlainBatch& next() { return batches_[course_.next()]; }
+
+private:
+    Course course_;
+    std::vector<PlainBatch> batches_;
 };
 
 void race_microgpt(const std::string& title, int dim, const std::vector<int>& lengths, int steps, int rounds) {
     MicrogptTraining training(dim, lengths);
-    const PlainBatch batch(training.names);
-    const int sequences = static_cast<int>(lengths.size());
-
     std::vector<const float*> weights;
     reference::MicrogptConfig config{.dim = dim, .ffn = 4 * dim};
     reference::Arrays<float> parameters = reference::microgpt_parameters<float>(config);
@@ -96,30 +108,38 @@ void race_microgpt(const std::string& title, int dim, const std::vector<int>& le
         weights.push_back(parameter->data());
         parameters[next++].values.assign(parameter->values().begin(), parameter->values().end());
     }
-    const MicrogptConfig size{dim, static_cast<int>(batch.inputs.size())};
+    const MicrogptConfig size{dim, std::accumulate(lengths.begin(), lengths.end(), 0)};
     const Block block(microgpt_size(size));
     Microgpt* c = microgpt_init(block.memory, size, weights.data());
     reference::Adam<float> adam;
-    const reference::Batch plain{batch.inputs, batch.targets, batch.offsets};
+    PlainCourse c_course(lengths), plain_course(lengths);
 
     std::vector<Competitor> competitors;
     competitors.push_back({"xtape", [&] { training.step(); }, steps});
-    competitors.push_back(
-        {"hand-written C",
-         [&] { microgpt_step(c, batch.inputs.data(), batch.targets.data(), batch.offsets.data(), sequences, 1e-3f); },
-         steps});
-    competitors.push_back({"plain loops (tests/reference)",
+    competitors.push_back({"hand-written C",
                            [&] {
-                               const auto run = reference::microgpt_run<float>(config, parameters, plain);
-                               adam.step(parameters, run.gradients, 1e-3);
+                               const PlainBatch& b = c_course.next();
+                               microgpt_step(c, b.inputs.data(), b.targets.data(), b.offsets.data(), b.sequences(),
+                                             1e-3f);
                            },
-                           std::max(1, steps / 20)});
+                           steps});
+    competitors.push_back(
+        {"plain loops (tests/reference)",
+         [&] {
+             const PlainBatch& b = plain_course.next();
+             const auto run = reference::microgpt_run<float>(config, parameters, {b.inputs, b.targets, b.offsets});
+             adam.step(parameters, run.gradients, 1e-3);
+         },
+         std::max(1, steps / 20)});
 #ifdef XTAPE_HAS_TORCH
     peers::TorchMicrogpt torch(dim, weights.data());
-    competitors.push_back(
-        {"PyTorch eager",
-         [&] { torch.step(batch.inputs.data(), batch.targets.data(), batch.offsets.data(), sequences, 1e-3); },
-         std::max(1, steps / 50)});
+    PlainCourse torch_course(lengths);
+    competitors.push_back({"PyTorch eager",
+                           [&] {
+                               const PlainBatch& b = torch_course.next();
+                               torch.step(b.inputs.data(), b.targets.data(), b.offsets.data(), b.sequences(), 1e-3);
+                           },
+                           std::max(1, steps / 50)});
 #endif
     race(title, std::move(competitors), rounds);
 }

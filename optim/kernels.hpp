@@ -21,40 +21,42 @@ template <class T> struct AdamFactors {
     T shrink;  ///< 1 − lr weight_decay, of the value before the step
 };
 
-/// m / (√v + eps), which is most of the time of Adam. AVX-512 has estimates of 14 bits for 1/√ and 1/; one step of
-/// Newton's method each takes them to the last bit or two of a float, in a third of the time of a root and a division.
+/// m / (√v + eps), which is most of the time of Adam. AVX-512 estimates 1/x to 14 bits, and one step of Newton's method
+/// takes that to the last bit or two of a float: the root keeps the divider busy, the estimate leaves it alone.
 template <class T> Batch<T> over_root(const Batch<T>& m, const Batch<T>& v, T eps) {
     using B = Batch<T>;
+    const B root = sqrt(v) + B(eps);
     if constexpr (std::is_same_v<T, float> && std::is_base_of_v<xsimd::avx512f, typename B::arch_type>) {
-        const B infinity(std::numeric_limits<T>::infinity());
-        const B estimate = _mm512_rsqrt14_ps(v);  // xsimd 8's rsqrt names an instruction that no compiler knows
-        const B inverse_root = estimate * (B(1.5f) - B(0.5f) * (v * estimate) * estimate);
-        const B root = select(v > B(0.0f) && v < infinity, v * inverse_root, v) + B(eps);  // 0 and ∞ are their own
         const B inverse = reciprocal(root);
-        return m * select(root < infinity, inverse * (B(2.0f) - root * inverse), inverse);
+        const B refined = inverse * (B(2.0f) - root * inverse);
+        return m * select(root < B(std::numeric_limits<T>::infinity()), refined, inverse);
     } else {
-        return m / (sqrt(v) + B(eps));
+        return m / root;
     }
 }
 
-template <class T> void adam(Index n, T* w, const T* g, T* m, T* v, const AdamFactors<T>& f) {
+template <class T, bool Decays> void adam_loop(Index n, T* w, const T* g, T* m, T* v, const AdamFactors<T>& f) {
     using B = Batch<T>;
     const B beta1(f.beta1), fresh1(f.one_minus_beta1), beta2(f.beta2), fresh2(f.one_minus_beta2);
     const B rate(f.rate), l2(f.l2), shrink(f.shrink);
     const T eps = f.eps;
     const auto update = [=](Index i, auto count) {
         const B value = load(w + i, count);
-        const B grad = load(g + i, count) + l2 * value;
+        const B grad = Decays ? load(g + i, count) + l2 * value : load(g + i, count);
         const B first = beta1 * load(m + i, count) + fresh1 * grad;
         const B second = beta2 * load(v + i, count) + fresh2 * grad * grad;
         store(m + i, first, count);
         store(v + i, second, count);
-        store(w + i, shrink * value - rate * over_root(first, second, eps), count);
+        store(w + i, (Decays ? shrink * value : value) - rate * over_root(first, second, eps), count);
     };
     // Not for_batches: GCC does not inline that here, and then reads the factors again for every batch.
     Index i = 0;
     for (; i + width<T> <= n; i += width<T>) update(i, std::integral_constant<Index, width<T>>());
     if (i < n) update(i, n - i);
+}
+
+template <class T> void adam(Index n, T* w, const T* g, T* m, T* v, const AdamFactors<T>& f) {
+    f.l2 == 0 && f.shrink == 1 ? adam_loop<T, false>(n, w, g, m, v, f) : adam_loop<T, true>(n, w, g, m, v, f);
 }
 
 /// w −= lr u for g + l2 w: u = b = momentum b + g, or u = g + momentum b with nesterov; u = g where b is null.

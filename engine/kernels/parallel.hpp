@@ -11,15 +11,19 @@ namespace xtape::kernels {
 
 /// Whether so many floating-point operations, or bytes moved, take one core 20 us: starting and joining two threads
 /// takes 1.5 us where they are awake (measured on 2 cores of a Zen 4), and more where they are not.
-inline bool worth_threads(double flops, double bytes = 0) { return flops / 100e9 + bytes / 20e9 > 20e-6; }
+inline bool worth_threads(double flops, double bytes = 0) { return flops * 1e-11 + bytes * 5e-11 > 20e-6; }
 
 /// Calls body(begin, end) for the tiles [0, tile), [tile, 2 tile), ... of [0, n), which follow from n and tile alone:
 /// on all threads in any order when threaded, else one after the other. body must not throw.
 template <class Body>
 void parallel_for(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threaded, Body&& body) {
+    if (n <= tile) {
+        if (n > 0) body(std::int64_t{0}, n);
+        return;
+    }
     const std::int64_t tiles = (n + tile - 1) / tile;
 #ifdef _OPENMP
-    if (threaded && tiles > 1) {
+    if (threaded) {
 #pragma omp parallel for schedule(dynamic)
         for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
         return;

@@ -38,6 +38,7 @@ struct Product {
     template <class T>
     void run(Gemm shape, const T* x, Index x_step, const T* y, Index y_step, T* z, Index z_step,
              const T* bias = nullptr) const {
+        if (count == 1) return kernels::gemm(shape, x, y, z, bias);
         const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
         const bool threaded =
             z_step != 0 && !kernels::worth_threads(flops) && kernels::worth_threads(flops * static_cast<double>(count));
