@@ -11,6 +11,8 @@
 // Grad<i, T>: there is an overload for each differentiated input, or one that takes several Grads because they share
 // work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is
 // passed. An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
+// `static constexpr int writes_over = i` says that Grad<i, T> may be the same array as Input<i, T>, element by element:
+// it will be, where nobody else needs the input.
 
 #include <xtape/engine/tape.hpp>
 
@@ -90,6 +92,11 @@ inline constexpr Reads vjp_reads = reads_of_signature(decltype(vjp_signature<I, 
 template <class Op>
 concept Alias = requires {
     requires Op::alias;
+};
+
+template <class Op, int I>
+concept WritesOver = requires {
+    requires Op::writes_over == I;
 };
 
 template <class In> inline constexpr bool is_index = std::same_as<In, Indices>;
@@ -207,6 +214,7 @@ private:
                 return {{aside[I].body()->data, tape.at(inputs_[I]).shape, false}};
             }
         }
+        if constexpr (WritesOver<Op, I>) return {tape.destination_over(inputs_[I])};
         return {tape.destination(inputs_[I])};
     }
     template <int I> Input<I, T> fetch(Input<I, T>*, Tape<T>& tape, std::array<Tensor<T>, arity>&) {
@@ -239,6 +247,8 @@ private:
         } else {
             if (inputs_[I] == no_value) return View<T>{nullptr, no_shape};
             const Value<T>& value = tape.at(inputs_[I]);
+            if constexpr (WritesOver<Op, I>)
+                if (!value.data && value.parameter == nullptr) return View<T>{value.grad.data(), value.shape};
             return View<T>{value.elements(), value.shape};
         }
     }

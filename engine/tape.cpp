@@ -82,6 +82,7 @@ template <class T> ValueId Tape<T>::index_of(const Indices& x) {
 
 template <class T> void Tape<T>::keep(ValueId id, const Tensor<T>& x) {
     Value<T>& value = values_[id];
+    ++value.readers;
     if (value.parameter == nullptr && !value.data) value.data = x;
 }
 
@@ -95,7 +96,10 @@ void Tape<T>::push(std::unique_ptr<Record<T>> record, const Tensor<T>& output, b
     Value<T>& value = values_.emplace_back();
     value.shape = output.shape();
     value.wants_grad = wants_grad;
-    if (keep_output) value.data = output;
+    if (keep_output) {
+        value.data = output;
+        ++value.readers;
+    }
     record->output = static_cast<ValueId>(values_.size() - 1);
     record->scope = detail::current_scope();
     mark(output, record->output);
@@ -299,6 +303,15 @@ template <class T> detail::Destination<T> Tape<T>::destination(ValueId id) {
     if (!accumulate) grad = Tensor<T>::unwritten(value.shape);
     if (grad.shared()) grad = Tensor<T>(grad.shape(), grad.values());
     return {grad.body()->data, value.shape, accumulate};
+}
+
+template <class T> detail::Destination<T> Tape<T>::destination_over(ValueId id) {
+    Value<T>& value = values_[id];
+    const bool alone = !options_.keep_records && value.wants_grad && value.readers == 1 && value.data && !value.leaf &&
+                       !value.grad && !value.data.shared();
+    if (!alone) return destination(id);
+    value.grad = std::move(value.data);
+    return {value.grad.body()->data, value.shape, false};
 }
 
 template <class T> void Tape<T>::pass(const Tensor<T>& gradient, ValueId to) {

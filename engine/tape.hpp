@@ -32,6 +32,7 @@ template <class T> struct Value {
     Tensor<T> grad;                          ///< its cotangent, as far as the reverse sweep has come
     ParameterState<T>* parameter = nullptr;  ///< set for a Parameter
     Tensor<T>* sink = nullptr;               ///< where the gradient of a Parameter is added up, instead of `grad`
+    std::uint32_t readers = 0;               ///< vjps for which `data` is kept
     bool leaf = false;                       ///< a Parameter, or made by `Tape::leaf`
     bool wants_grad = false;
 
@@ -157,6 +158,9 @@ public:
     /// Throws ValueError when `y`, which an op named `op` has just made, is not finite.
     void check_finite(std::string_view op, const detail::ScopeNode* node, const Tensor<T>& y, bool finite_input) const;
     detail::Destination<T> destination(detail::ValueId id);
+    /// The same for the last vjp that reads the value, and writes its gradient over it: the value's own elements, where
+    /// nobody else needs them. The value is given up.
+    detail::Destination<T> destination_over(detail::ValueId id);
     /// Adds `gradient` to a value's cotangent: sharing its buffer where it is the first and of the same size, and
     /// summed where the value was broadcast to its shape.
     void pass(const Tensor<T>& gradient, detail::ValueId to);

@@ -12,6 +12,7 @@ namespace {
 
 template <class T> struct CrossEntropy {
     static constexpr std::string_view name = "cross_entropy";
+    static constexpr int writes_over = 0;  // so that logits over a large vocabulary are not held twice
     CrossEntropyOptions options;
 
     Shape shape(const Shape& logits, const Indices& targets) const {

@@ -1,3 +1,5 @@
+#include <xtape/engine/buffer.hpp>
+#include <xtape/engine/check/gradcheck.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
@@ -125,4 +127,38 @@ TEST_CASE("cross_entropy: errors") {
                       StartsWith("cross_entropy: label_smoothing must be from 0 to 1: it is 1.5"));
     CHECK_THROWS_WITH(cross_entropy(Tensor<float>(1.0f), indices({0})),
                       StartsWith("cross_entropy: a scalar has no rows: logits is []"));
+}
+
+TEST_CASE("cross_entropy: the gradient takes the place of logits that nobody else needs") {
+    const Index rows = 64, columns = 1000;
+    const Parameter<float> w(Tensor<float>::full({rows, columns}, 0.5f));
+    const Indices targets(Shape{rows}, std::vector<std::int32_t>(static_cast<std::size_t>(rows), 3));
+    Tape<float> tape;
+    const Tensor<float> loss = cross_entropy(scale(w, 2), targets);
+    reset_pool_peak();
+    const auto before = pool_statistics().bytes_in_use;
+    tape.backward(loss);
+    const auto one_copy = static_cast<std::int64_t>(rows * columns * Index{sizeof(float)});
+    CHECK(pool_statistics().peak_bytes - before < one_copy * 3 / 2);  // the gradient of w, and nothing beside it
+}
+
+TEST_CASE("cross_entropy: logits that others need stay as they are") {
+    const Tensor<double> x = uniform({3, 7}, -1, 1);
+    const Indices targets = indices({1, 6, 0});
+    SECTION("a handle outside") {
+        Tape<double> tape;
+        const Tensor<double> logits = scale(tape.leaf(x), 2);
+        const std::vector<double> before(logits.values().begin(), logits.values().end());
+        tape.backward(cross_entropy(logits, targets));
+        CHECK(std::equal(before.begin(), before.end(), logits.values().begin()));
+    }
+    SECTION("the op that made them, and another one that reads them") {
+        const auto f = [&](const Tensor<double>& in) {
+            const auto both = [&](const Tensor<double>& logits) {
+                return mean(logsumexp(logits)) + cross_entropy(logits, targets) + mean(exp(logits));
+            };
+            return cross_entropy(exp(in), targets) + both(exp(in));
+        };
+        CHECK(gradcheck(f, {x}));
+    }
 }
