@@ -2,6 +2,7 @@
 #include <xtape/tests/reference/optimizers.hpp>
 
 #include "../catch.hpp"
+#include "differences.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -14,8 +15,6 @@
 using namespace xtape::reference;
 
 namespace {
-
-using Values = std::vector<double>;
 
 /// Packs framed names into one batch: inputs are all but the last token of each, targets all but the first.
 Batch pack(const std::vector<std::vector<int>>& names) {
@@ -57,39 +56,6 @@ std::string describe(const MicrogptConfig& c) {
     const char* norms[] = {"none", "attention", "full"};
     return std::to_string(c.layers) + " layers, norm " + norms[static_cast<int>(c.norm)] +
            (c.act == Act::relu ? ", relu" : ", relu squared");
-}
-
-double dot(const Values& a, const Values& b) {
-    double sum = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-    return sum;
-}
-
-/// max |a − b| over max |b|; NaN where a difference is.
-template <class A, class B> double relative_error(const std::vector<A>& a, const std::vector<B>& b) {
-    double difference = 0, largest = 0;
-    for (std::size_t i = 0; i < b.size(); ++i) {
-        const double here = std::abs(double(a[i]) - double(b[i]));
-        if (std::isnan(here)) return here;
-        difference = std::max(difference, here);
-        largest = std::max(largest, std::abs(double(b[i])));
-    }
-    return difference / largest;
-}
-
-Values random_direction(std::size_t n, std::mt19937_64& random) {
-    std::normal_distribution<double> normal;
-    Values direction(n);
-    for (double& d : direction) d = normal(random);
-    const double length = std::sqrt(dot(direction, direction));
-    for (double& d : direction) d /= length;
-    return direction;
-}
-
-/// Derivative of `loss` at 0 by central differences with step e, by Richardson from steps e and e/2: error O(e⁴).
-double slope(auto&& loss, double e) {
-    const auto central = [&](double step) { return (loss(step) - loss(-step)) / (2 * step); };
-    return (4 * central(e / 2) - central(e)) / 3;
 }
 
 /// A longer step crosses more kinks of relu, a shorter one drowns the small gradients of wq and wk in rounding.
@@ -295,18 +261,6 @@ TEST_CASE("microgpt reference: what does not fit is refused with a reason") {
                       "microgpt: 2 inputs but 1 targets");
     CHECK_THROWS_WITH(microgpt_run(config, parameters, {.inputs = {1, 2}, .targets = {2, 0}, .offsets = {0, 1}}),
                       "microgpt: offsets must rise from 0 to the number of inputs, 2");
-}
-
-TEST_CASE("reference adam: two steps are those of the formula") {
-    Arrays<double> parameters{{"w", {1}, {1.0}}};
-    Adam<double> adam;
-    adam.step(parameters, {{"w", {1}, {0.5}}}, 0.1);
-    CHECK(parameters[0].values[0] == Approx(0.9).epsilon(1e-7));  // m̂ = g and v̂ = g²: one step of lr against the sign
-    const double before = parameters[0].values[0];
-    adam.step(parameters, {{"w", {1}, {-1.0}}}, 0.05);
-    const double m = (0.85 * 0.15 * 0.5 - 0.15) / (1 - 0.85 * 0.85),
-                 v = (0.99 * 0.01 * 0.25 + 0.01) / (1 - 0.99 * 0.99);
-    CHECK(parameters[0].values[0] == Approx(before - 0.05 * m / (std::sqrt(v) + 1e-8)).epsilon(1e-14));
 }
 
 TEST_CASE("reference adam: ten steps on one batch start near ln 27 and lower the loss at each") {

@@ -201,16 +201,28 @@ template <class T> T log_sum_exp(const T* z, int n) {
     return max + std::log(sum);
 }
 
-/// Cross entropy: loss = mean over rows of −log softmax(z_t)[target_t].
+/// In place of a target: the row has none, and no part in the loss.
+constexpr int no_target = -1;
+
+inline int count_targets(const int* targets, int rows) {
+    int count = 0;
+    for (int t = 0; t < rows; ++t) count += targets[t] != no_target;
+    return count;
+}
+
+/// Cross entropy: loss = mean over rows with a target of −log softmax(z_t)[target_t].
 template <class T> T cross_entropy_forward(const Matrix<T>& z, const int* targets) {
     T sum = 0;
-    for (int t = 0; t < z.rows; ++t) sum += log_sum_exp(z[t], z.columns) - z[t][targets[t]];
-    return sum / T(z.rows);
+    for (int t = 0; t < z.rows; ++t)
+        if (targets[t] != no_target) sum += log_sum_exp(z[t], z.columns) - z[t][targets[t]];
+    return sum / T(count_targets(targets, z.rows));
 }
 
 template <class T> void cross_entropy_backward(Matrix<T>& dz, T dloss, const Matrix<T>& z, const int* targets) {
+    const T dterm = dloss / T(count_targets(targets, z.rows));  // loss = Σ_t term[t] / count
     for (int t = 0; t < z.rows; ++t) {
-        const T lse = log_sum_exp(z[t], z.columns), dterm = dloss / T(z.rows);            // loss = Σ_t term[t] / rows
+        if (targets[t] == no_target) continue;
+        const T lse = log_sum_exp(z[t], z.columns);
         for (int j = 0; j < z.columns; ++j) dz[t][j] += dterm * std::exp(z[t][j] - lse);  // term[t] = lse(z[t]) − …
         dz[t][targets[t]] -= dterm;                                                       // … z[t][targets[t]]
     }

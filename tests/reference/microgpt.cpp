@@ -1,12 +1,11 @@
 #include "microgpt.hpp"
 
 #include "kernels.hpp"
+#include "model.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <stdexcept>
-#include <utility>
 
 /// Weights<T> and Activations<T> hold a model's values and, a second time, its gradients under the same names.
 /// Microgpt<T> owns both pairs; read `forward` and `layer_forward`, then the backward passes from the last line up.
@@ -75,67 +74,14 @@ template <class T> struct Activations {
     Matrix<T>& output(std::size_t layer) { return layer + 1 < layers.size() ? layers[layer + 1].x : x; }
 };
 
-std::string full_name(const MicrogptConfig& config, int layer, std::string_view name) {
-    const bool in_layer = layer >= 0 && layer < config.layers;
-    return (in_layer ? "layers." + std::to_string(layer) + "." : "") + std::string(name);
-}
-
-template <class T> Arrays<T> to_arrays(const MicrogptConfig& config, Weights<T>& weights) {
-    Arrays<T> arrays;
-    weights.each([&](int layer, std::string_view name, const Matrix<T>& w) {
-        arrays.push_back({full_name(config, layer, name), {w.rows, w.columns}, w.values});
-    });
-    return arrays;
-}
-
-template <class T> Weights<T> from_arrays(const MicrogptConfig& config, const Arrays<T>& arrays) {
-    Weights<T> weights(config);
-    auto given = arrays.begin();
-    weights.each([&](int layer, std::string_view name, Matrix<T>& w) {
-        const std::string wanted = full_name(config, layer, name);
-        if (given == arrays.end() || given->name != wanted || given->shape != std::vector{w.rows, w.columns} ||
-            given->values.size() != w.values.size())
-            throw std::invalid_argument("microgpt: parameter " + std::to_string(given - arrays.begin()) +
-                                        " does not fit the settings, which want " + wanted + " [" +
-                                        std::to_string(w.rows) + ", " + std::to_string(w.columns) + "] there");
-        w.values = (given++)->values;
-    });
-    if (given != arrays.end()) throw std::invalid_argument("microgpt: " + given->name + " is one parameter too many");
-    return weights;
-}
-
-void require(bool good, const std::string& otherwise) {
-    if (!good) throw std::invalid_argument("microgpt: " + otherwise);
-}
+constexpr std::string_view model_name = "microgpt";
 
 void check(const MicrogptConfig& c) {
-    require(std::min({c.vocab, c.dim, c.heads, c.ffn, c.block, c.layers}) > 0, "every size must be 1 or more");
-    require(c.dim % c.heads == 0, "dim must be a multiple of heads: dim is " + std::to_string(c.dim) + ", heads is " +
-                                      std::to_string(c.heads));
-}
-
-void check(const MicrogptConfig& c, const Batch& batch) {
-    const auto& [inputs, targets, offsets] = batch;
-    const int rows = static_cast<int>(inputs.size());
-    require(rows > 0, "a batch needs one position or more");
-    require(inputs.size() == targets.size(),
-            std::to_string(rows) + " inputs but " + std::to_string(targets.size()) + " targets");
-    for (const auto* tokens : {&inputs, &targets})
-        for (const int id : *tokens)
-            require(id >= 0 && id < c.vocab,
-                    "token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(c.vocab));
-    require(!offsets.empty() && offsets.front() == 0 && offsets.back() == rows && std::ranges::is_sorted(offsets),
-            "offsets must rise from 0 to the number of inputs, " + std::to_string(rows));
-    for (std::size_t i = 1; i < offsets.size(); ++i)
-        require(offsets[i] - offsets[i - 1] <= c.block,
-                "sequence " + std::to_string(i - 1) + " is longer than the block of " + std::to_string(c.block));
-}
-
-std::vector<int> positions_of(const Batch& batch) {
-    std::vector<int> positions;
-    for (std::size_t i = 1; i < batch.offsets.size(); ++i)
-        for (int t = batch.offsets[i - 1]; t < batch.offsets[i]; ++t) positions.push_back(t - batch.offsets[i - 1]);
-    return positions;
+    require(model_name, std::min({c.vocab, c.dim, c.heads, c.ffn, c.block, c.layers}) > 0,
+            "every size must be 1 or more");
+    require(
+        model_name, c.dim % c.heads == 0,
+        "dim must be a multiple of heads: dim is " + std::to_string(c.dim) + ", heads is " + std::to_string(c.heads));
 }
 
 /// `none`, then one for each row of `faults` in the same order.
@@ -160,7 +106,7 @@ constexpr std::array faults{
     FaultInfo{"double-count", "the gradient of the last layer's FFN residual is added twice"},
 };
 
-Fault to_fault(std::string_view id) { return Fault(fault_number("microgpt", id, faults)); }
+Fault to_fault(std::string_view id) { return Fault(fault_number(model_name, id, faults)); }
 
 template <class T> struct Microgpt {
     const MicrogptConfig& config;
@@ -217,8 +163,8 @@ template <class T> struct Microgpt {
     void backward() {
         const Activations<T>& z = values;
         Activations<T>& d = dvalues;
-        const T rows = T(z.logits.rows);  // S − 1 for the S tokens of one sequence
-        const T dloss = fault == Fault::mean_factor ? rows / (rows + 1) : T(1);
+        const T count = T(count_targets(batch.targets.data(), z.logits.rows));  // S − 1 for S tokens of one sequence
+        const T dloss = fault == Fault::mean_factor ? count / (count + 1) : T(1);
         cross_entropy_backward(d.logits, dloss, z.logits, batch.targets.data());  // loss = mean(−log softmax(logits))
         linear_backward(d.x, dweights.wout, d.logits, z.x, weights.wout);         // logits = x Wout
         for (std::size_t l = z.layers.size(); l-- > 0;) layer_backward(l);        // x = layer(x)
@@ -265,11 +211,6 @@ template <class T> struct Microgpt {
         set_zero(d.v);
         attention_backward(dq, d.k, d.v, d.a, z.p, z.q, z.k, z.v, config.heads, positions.data(), Reach::own);
     }
-
-    static void transpose(Matrix<T>& w) {
-        for (int i = 0; i < w.rows; ++i)
-            for (int j = 0; j < i; ++j) std::swap(w[i][j], w[j][i]);
-    }
 };
 
 /// Derived from the order of the backward pass: what it writes before the fault keeps its bits, what hangs below is
@@ -307,19 +248,19 @@ bool is_wrong(Fault fault, const MicrogptConfig& config, int layer, std::string_
 template <class T> Arrays<T> microgpt_parameters(const MicrogptConfig& config) {
     check(config);
     Weights<T> zeros(config);
-    return to_arrays(config, zeros);
+    return to_arrays<T>(config.layers, zeros);
 }
 
 template <class T>
 Run<T> microgpt_run(const MicrogptConfig& config, const Arrays<T>& parameters, const Batch& batch,
                     std::string_view fault) {
     check(config);
-    check(config, batch);
-    Microgpt<T> model{
-        .config = config, .batch = batch, .fault = to_fault(fault), .weights = from_arrays(config, parameters)};
+    check_batch(model_name, batch, config.vocab, config.block, "block");
+    Microgpt<T> model{.config = config, .batch = batch, .fault = to_fault(fault), .weights = Weights<T>(config)};
+    from_arrays(model_name, config.layers, model.weights, parameters);
     const T loss = model.forward();
     model.backward();
-    return {loss, model.values.logits.values, to_arrays(config, model.dweights)};
+    return {loss, model.values.logits.values, to_arrays<T>(config.layers, model.dweights)};
 }
 
 std::span<const FaultInfo> microgpt_faults() { return faults; }
@@ -329,7 +270,7 @@ std::vector<std::string> microgpt_wrong_gradients(const MicrogptConfig& config, 
     const Fault committed = to_fault(fault);
     std::vector<std::string> names;
     Weights<float>(config).each([&](int layer, std::string_view name, const Matrix<float>&) {
-        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config, layer, name));
+        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config.layers, layer, name));
     });
     return names;
 }

@@ -21,19 +21,6 @@ struct MicrogptConfig {
     Act act = Act::relu;
 };
 
-/// Ragged batch: sequence i is the rows `offsets[i]` up to, not including, `offsets[i + 1]`.
-/// Positions restart at 0 in each sequence.
-struct Batch {
-    std::vector<int> inputs, targets, offsets;
-};
-
-/// Mean loss over all rows, logits [rows, vocab], and the gradient of every parameter in the order of the parameters.
-template <class T> struct Run {
-    T loss;
-    std::vector<T> logits;
-    Arrays<T> gradients;
-};
-
 /// Zeros by name in the order of the specification: wte, wpe, layers.0.wq, wk, wv, wo, w1, w2, ..., wout.
 template <class T> Arrays<T> microgpt_parameters(const MicrogptConfig& config);
 
