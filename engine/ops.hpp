@@ -166,6 +166,20 @@ template <Real T> Tensor<T> embedding(const Tensor<T>& table, const Indices& ids
 template <Real T>
 Tensor<T> scatter_add(const Tensor<T>& x, const Indices& ids, Index rows, Where where = Where::here());
 
+// ---- rope (ops/rope.cpp)
+
+/// Which channels of a head of width h are pair i: 2i and 2i + 1, or i and i + h/2 (as in Hugging Face checkpoints).
+enum class RopeForm { interleaved, half_split };
+struct RopeOptions {
+    int heads = 1;
+    double theta = 10000;
+    RopeForm form = RopeForm::interleaved;
+};
+/// Rotary positions: pair i of each head, (a, b), becomes (a cos φ − b sin φ, a sin φ + b cos φ) with the angle
+/// φ = t θ^(−2i/h) at position t; for x [..., heads h] and a position for each of its rows. Angles are in double.
+template <Real T>
+Tensor<T> rope(const Tensor<T>& x, const Indices& positions, RopeOptions options, Where where = Where::here());
+
 // ---- attention (ops/attention.cpp)
 
 struct AttentionOptions {
