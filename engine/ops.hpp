@@ -157,6 +157,12 @@ template <Real T> Tensor<T> logsumexp(const Tensor<T>& x, Where where = Where::h
 template <Real T> Tensor<T> rms_norm(const Tensor<T>& x, double eps = 1e-5, Where where = Where::here());
 template <Real T>
 Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight, double eps = 1e-5, Where where = Where::here());
+/// (x − mean(x)) / √(var(x) + eps), var being the mean of the squared differences; and the same times weight [D], plus
+/// bias [D].
+template <Real T> Tensor<T> layer_norm(const Tensor<T>& x, double eps = 1e-5, Where where = Where::here());
+template <Real T>
+Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, double eps = 1e-5,
+                     Where where = Where::here());
 
 // ---- gather (ops/embedding.cpp)
 
