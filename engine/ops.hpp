@@ -186,6 +186,18 @@ struct RopeOptions {
 template <Real T>
 Tensor<T> rope(const Tensor<T>& x, const Indices& positions, RopeOptions options, Where where = Where::here());
 
+// ---- scan (ops/scan.cpp): along the first axis, time
+
+struct ScanOptions {
+    bool exclusive = false;     ///< y_t = h_{t−1}, the state before b_t is added, instead of h_t
+    bool checkpointed = false;  ///< the tape keeps b and every √S-th state, not y: the same bits
+};
+/// y_t = h_t = a_t ⊙ h_{t−1} + b_t for b [S, ...] and an a that broadcasts to it, from h = 0 where a sequence begins
+/// (see `offsets` of causal_attention; another h to begin with is one more row of b in front). Time grows with S.
+template <Real T>
+Tensor<T> causal_scan(const Tensor<T>& a, const Tensor<T>& b, const Indices& offsets = {}, ScanOptions options = {},
+                      Where where = Where::here());
+
 // ---- attention (ops/attention.cpp)
 
 struct AttentionOptions {
