@@ -186,7 +186,7 @@ struct RopeOptions {
 template <Real T>
 Tensor<T> rope(const Tensor<T>& x, const Indices& positions, RopeOptions options, Where where = Where::here());
 
-// ---- scan (ops/scan.cpp): along the first axis, time
+// ---- scan (ops/scan.cpp, ops/slot_memory.cpp): along the first axis, time
 
 struct ScanOptions {
     bool exclusive = false;     ///< y_t = h_{t−1}, the state before b_t is added, instead of h_t
@@ -197,6 +197,13 @@ struct ScanOptions {
 template <Real T>
 Tensor<T> causal_scan(const Tensor<T>& a, const Tensor<T>& b, const Indices& offsets = {}, ScanOptions options = {},
                       Where where = Where::here());
+/// A memory of M slots for each channel, read before it is written: [2, S, D], the first half being Σ_m read_{t,m}
+/// N_{t,m} and the second Σ_m read_{t,m} E_{t,m}, of N_{t+1,m} = decay_t ⊙ N_{t,m} + write_{t,m} k_t ⊙ v_t and
+/// E_{t+1,m} = decay_t ⊙ E_{t,m} + write_{t,m} k_t; for decay, k and v [S, D], write and read [S, M]. The states are 0
+/// where a sequence begins (see `offsets` of causal_attention). Only every √S-th of them is kept.
+template <Real T>
+Tensor<T> slot_memory(const Tensor<T>& decay, const Tensor<T>& write, const Tensor<T>& read, const Tensor<T>& k,
+                      const Tensor<T>& v, const Indices& offsets = {}, Where where = Where::here());
 
 // ---- attention (ops/attention.cpp)
 
