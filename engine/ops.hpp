@@ -220,6 +220,19 @@ template <Real T>
 Tensor<T> causal_attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, const Indices& offsets,
                            AttentionOptions options, Where where = Where::here());
 
+// ---- dropout (ops/dropout.cpp)
+
+/// What a mask follows from, besides the place of an element: no state, so that remat, a replay and any number of
+/// threads agree.
+struct DropoutKey {
+    std::uint64_t seed = 0;
+    std::uint32_t step = 0;    ///< of the training
+    std::uint32_t record = 0;  ///< a number of its own for each dropout of a model
+};
+/// x / (1 − p) where an element is kept, else 0; each is dropped with probability p. p = 0 is x itself.
+/// Throws ValueError for p outside [0, 1).
+template <Real T> Tensor<T> dropout(const Tensor<T>& x, double p, DropoutKey key, Where where = Where::here());
+
 // ---- losses (ops/loss.cpp)
 
 struct CrossEntropyOptions {
