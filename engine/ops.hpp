@@ -233,7 +233,7 @@ struct DropoutKey {
 /// Throws ValueError for p outside [0, 1).
 template <Real T> Tensor<T> dropout(const Tensor<T>& x, double p, DropoutKey key, Where where = Where::here());
 
-// ---- losses (ops/loss.cpp)
+// ---- losses (ops/loss.cpp, ops/entropy.cpp): means, summed in double
 
 struct CrossEntropyOptions {
     std::int32_t ignore_index = std::numeric_limits<std::int32_t>::min();  ///< rows with this target do not count
@@ -244,5 +244,21 @@ struct CrossEntropyOptions {
 template <Real T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
                         Where where = Where::here());
+/// The same row by row, not averaged, in the shape of the targets; a row that does not count is 0.
+template <Real T>
+Tensor<T> row_cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
+                            Where where = Where::here());
+/// The mean of w (log(1 + e^s) − y s) over logits s, targets y in [0, 1] and weights w (1 where left out), all of one
+/// shape: exact for every s. It is the mean of −w (y log σ(s) + (1 − y) log(1 − σ(s))).
+template <Real T>
+Tensor<T> binary_cross_entropy_with_logits(const Tensor<T>& logits, const Tensor<T>& targets,
+                                           const Tensor<T>& weights = {}, Where where = Where::here());
+/// The mean of −w (y log p + (1 − y) log(1 − p)) over probabilities p, clamped to [1e-7, 1 − 1e-7]; the gradient is
+/// zero where that clamps.
+template <Real T>
+Tensor<T> binary_cross_entropy(const Tensor<T>& probabilities, const Tensor<T>& targets, const Tensor<T>& weights = {},
+                               Where where = Where::here());
+/// The mean of (x − y)², for two of one shape.
+template <Real T> Tensor<T> mean_squared_error(const Tensor<T>& x, const Tensor<T>& y, Where where = Where::here());
 
 }  // namespace xtape
