@@ -164,13 +164,16 @@ template <Real T>
 Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, double eps = 1e-5,
                      Where where = Where::here());
 
-// ---- gather (ops/embedding.cpp)
+// ---- gather (ops/embedding.cpp, ops/segment.cpp)
 
 /// Rows of a table [V, D] at ids [...]: [..., D]. Throws ValueError for an id outside the table.
 template <Real T> Tensor<T> embedding(const Tensor<T>& table, const Indices& ids, Where where = Where::here());
 /// The adjoint: rows x [..., D] added up into a table of V rows at ids [...].
 template <Real T>
 Tensor<T> scatter_add(const Tensor<T>& x, const Indices& ids, Index rows, Where where = Where::here());
+/// The mean of each of the sequences that x [N, ...] is made of: [B, ...]. They begin and end at `offsets` [B + 1].
+/// Throws ValueError for an empty one.
+template <Real T> Tensor<T> segment_mean(const Tensor<T>& x, const Indices& offsets, Where where = Where::here());
 
 // ---- rope (ops/rope.cpp)
 
