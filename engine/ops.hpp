@@ -26,10 +26,12 @@ template <Real T> Tensor<T> minimum(const Tensor<T>& a, const Tensor<T>& b, Wher
 /// a where the condition is not 0, else b; what is not chosen does not show, not even a NaN.
 template <Real T>
 Tensor<T> where(const Tensor<T>& condition, const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here());
-/// c x, x + c, and −x.
+/// c x, x + c, −x, and c / x.
 template <Real T> Tensor<T> scale(const Tensor<T>& x, std::type_identity_t<T> c, Where where = Where::here());
 template <Real T> Tensor<T> offset(const Tensor<T>& x, std::type_identity_t<T> c, Where where = Where::here());
 template <Real T> Tensor<T> neg(const Tensor<T>& x, Where where = Where::here());
+template <Real T>
+Tensor<T> reciprocal(const Tensor<T>& x, std::type_identity_t<T> c = T(1), Where where = Where::here());
 
 template <Real T> Tensor<T> operator+(const Tensor<T>& a, const Tensor<T>& b) { return add(a, b, Where{}); }
 template <Real T> Tensor<T> operator-(const Tensor<T>& a, const Tensor<T>& b) { return sub(a, b, Where{}); }
@@ -44,6 +46,9 @@ template <Real T> Tensor<T> operator*(const Tensor<T>& x, std::type_identity_t<T
 template <Real T> Tensor<T> operator*(std::type_identity_t<T> c, const Tensor<T>& x) { return scale(x, c, Where{}); }
 template <Real T> Tensor<T> operator/(const Tensor<T>& x, std::type_identity_t<T> c) {
     return scale(x, T(1) / c, Where{});
+}
+template <Real T> Tensor<T> operator/(std::type_identity_t<T> c, const Tensor<T>& x) {
+    return reciprocal(x, c, Where{});
 }
 
 // ---- elementwise (ops/elementwise.cpp)
