@@ -5,8 +5,8 @@
 
 namespace xtape::models {
 
-/// More than 60 kB of English in paragraphs of one line, with an empty line between two: short tales, essays and
-/// dialogues, written for this library, and between them letters of a village, which a grammar puts together.
+/// More than 60 kB of English in paragraphs of one line, with an empty line between two: tales, essays and dialogues
+/// written for this library, and between them stories and letters that a grammar puts together, always the same.
 std::string_view built_in_text();
 
 }  // namespace xtape::models

@@ -93,6 +93,15 @@ Tokenizer Tokenizer::bpe(const Text& corpus, int vocab) {
     return Tokenizer(std::move(vocabulary));
 }
 
+Tokenizer Tokenizer::learn(std::string_view kind, const Text& corpus, int vocab) {
+    if (kind == "auto") return corpus.size() < 20000 ? characters(corpus) : words(corpus);
+    if (kind == "byte") return bytes();
+    if (kind == "char") return characters(corpus);
+    if (kind == "word") return words(corpus);
+    if (kind == "bpe") return bpe(corpus, vocab);
+    throw ValueError(fmt::format("tokenizer: {} is not a kind; byte, char, word, bpe and auto are", kind));
+}
+
 Tokenizer::Tokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)), pieces_(vocabulary_.tokens) {
     if (pieces_.empty()) throw FileError("tokenizer: the vocabulary is empty");
     if (std::ranges::any_of(pieces_, &std::string::empty)) throw FileError("tokenizer: a token has no bytes");
@@ -189,12 +198,12 @@ void Tokenizer::encode(std::string_view text, const std::function<void(std::int3
 
 void Tokenizer::encode_words(std::string_view text, const std::function<void(std::int32_t)>& take) const {
     for_each_word(text, [&](std::string_view word) {
-        const auto found = ids_.find(word);
-        const std::int32_t token = word == " "                 ? vocabulary_.space
-                                   : word == "\n"              ? vocabulary_.newline
-                                   : found != ids_.end()       ? found->second
-                                   : is_boundary(word.front()) ? -1
-                                                               : vocabulary_.unknown;
+        const auto token = [&]() -> std::int32_t {
+            if (word == " ") return vocabulary_.space;
+            if (word == "\n") return vocabulary_.newline;
+            if (const auto found = ids_.find(word); found != ids_.end()) return found->second;
+            return is_boundary(word.front()) ? -1 : vocabulary_.unknown;
+        }();
         if (token >= 0) take(token);
     });
 }

@@ -47,6 +47,9 @@ public:
     /// Learned on the corpus; fewer tokens than `vocab` when it is too small for so many. Throws ValueError for a vocab
     /// below 256 or above a million.
     static Tokenizer bpe(const Text& corpus, int vocab);
+    /// By its name: byte, char, word, bpe (with `vocab` tokens), or auto: char for a corpus below 20,000 bytes, else
+    /// word. Throws ValueError for another name.
+    static Tokenizer learn(std::string_view kind, const Text& corpus, int vocab);
     /// Throws FileError for a vocabulary that its kind does not allow.
     explicit Tokenizer(Vocabulary vocabulary);
 

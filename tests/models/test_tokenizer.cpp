@@ -62,6 +62,14 @@ TEST_CASE("decode: an id outside the vocabulary is refused") {
     CHECK_THROWS_AS(Tokenizer::bytes().decode(-1), ValueError);
 }
 
+TEST_CASE("tokenizers: learned by name; auto is char below 20,000 bytes, else word") {
+    for (const char* kind : {"byte", "char", "word", "bpe"}) CHECK(Tokenizer::learn(kind, "text", 256).kind() == kind);
+    CHECK(Tokenizer::learn("auto", std::string(19999, 'a'), 0).kind() == "char");
+    CHECK(Tokenizer::learn("auto", std::string(20000, 'a'), 0).kind() == "word");
+    CHECK_THROWS_WITH(Tokenizer::learn("words", "text", 0),
+                      "tokenizer: words is not a kind; byte, char, word, bpe and auto are");
+}
+
 TEST_CASE("word tokens: words, and each space, line break and mark by itself, behind <unk> and <pad>") {
     const Tokenizer tokenizer = Tokenizer::words("one_two,\tthree\r\nthree!");
     const std::vector<std::string> tokens{"<unk>", "<pad>", " ", "\n", "one_two", ",", "three", "!"};
@@ -287,4 +295,24 @@ TEST_CASE("tokenizer.bin: what is cut off, too long or without end is refused") 
     std::string not_finite = whole;
     not_finite.replace(4, 4, number_bytes(std::numeric_limits<float>::quiet_NaN()));
     CHECK_THROWS_AS(Tokenizer::read_llama2c(folder.file("nan.bin", not_finite)), FileError);
+}
+
+TEST_CASE("tokenizer.bin: a damaged file is refused or read as a tokenizer, never more") {
+    const TemporaryFolder folder;
+    nn::Rng rng(6);
+    const std::string text = "a cat and a cat";
+    for (const Tokenizer& tokenizer : {Tokenizer::characters(text), Tokenizer(sentencepiece({" ", "a", "at"}))}) {
+        tokenizer.write_llama2c(folder / "whole.bin");
+        const std::string whole = nn::read_file(folder / "whole.bin");
+        for (int round = 0; round < 200; ++round) {
+            std::string damaged = whole;
+            for (int i = 0; i < 3; ++i)
+                damaged[static_cast<std::size_t>(rng.below(static_cast<Index>(whole.size())))] =
+                    static_cast<char>(rng.below(256));
+            try {
+                const Tokenizer again = Tokenizer::read_llama2c(folder.file("damaged.bin", damaged));
+                for (const std::int32_t token : again.encode(text)) CHECK(token < again.vocab());
+            } catch (const FileError&) {}
+        }
+    }
 }
