@@ -1,6 +1,7 @@
 #include "microgpt.hpp"
 
 #include "kernels.hpp"
+#include "weight_arrays.hpp"
 
 #include <algorithm>
 #include <array>
@@ -75,35 +76,6 @@ template <class T> struct Activations {
     Matrix<T>& output(std::size_t layer) { return layer + 1 < layers.size() ? layers[layer + 1].x : x; }
 };
 
-std::string full_name(const MicrogptConfig& config, int layer, std::string_view name) {
-    const bool in_layer = layer >= 0 && layer < config.layers;
-    return (in_layer ? "layers." + std::to_string(layer) + "." : "") + std::string(name);
-}
-
-template <class T> Arrays<T> to_arrays(const MicrogptConfig& config, Weights<T>& weights) {
-    Arrays<T> arrays;
-    weights.each([&](int layer, std::string_view name, const Matrix<T>& w) {
-        arrays.push_back({full_name(config, layer, name), {w.rows, w.columns}, w.values});
-    });
-    return arrays;
-}
-
-template <class T> Weights<T> from_arrays(const MicrogptConfig& config, const Arrays<T>& arrays) {
-    Weights<T> weights(config);
-    auto given = arrays.begin();
-    weights.each([&](int layer, std::string_view name, Matrix<T>& w) {
-        const std::string wanted = full_name(config, layer, name);
-        if (given == arrays.end() || given->name != wanted || given->shape != std::vector{w.rows, w.columns} ||
-            given->values.size() != w.values.size())
-            throw std::invalid_argument("microgpt: parameter " + std::to_string(given - arrays.begin()) +
-                                        " does not fit the settings, which want " + wanted + " [" +
-                                        std::to_string(w.rows) + ", " + std::to_string(w.columns) + "] there");
-        w.values = (given++)->values;
-    });
-    if (given != arrays.end()) throw std::invalid_argument("microgpt: " + given->name + " is one parameter too many");
-    return weights;
-}
-
 void require(bool good, const std::string& otherwise) {
     if (!good) throw std::invalid_argument("microgpt: " + otherwise);
 }
@@ -129,13 +101,6 @@ void check(const MicrogptConfig& c, const Batch& batch) {
     for (std::size_t i = 1; i < offsets.size(); ++i)
         require(offsets[i] - offsets[i - 1] <= c.block,
                 "sequence " + std::to_string(i - 1) + " is longer than the block of " + std::to_string(c.block));
-}
-
-std::vector<int> positions_of(const Batch& batch) {
-    std::vector<int> positions;
-    for (std::size_t i = 1; i < batch.offsets.size(); ++i)
-        for (int t = batch.offsets[i - 1]; t < batch.offsets[i]; ++t) positions.push_back(t - batch.offsets[i - 1]);
-    return positions;
 }
 
 /// `none`, then one for each row of `faults` in the same order.
@@ -166,8 +131,8 @@ template <class T> struct Microgpt {
     const MicrogptConfig& config;
     const Batch& batch;
     const Fault fault;
-    const std::vector<int> positions = positions_of(batch);
-    Weights<T> weights, dweights{config};
+    const std::vector<int> positions = positions_of(batch.offsets);
+    Weights<T> weights{config}, dweights{config};
     Activations<T> values{config, static_cast<int>(positions.size()), 1 + std::ranges::max(positions)};
     Activations<T> dvalues = values;
 
@@ -307,7 +272,7 @@ bool is_wrong(Fault fault, const MicrogptConfig& config, int layer, std::string_
 template <class T> Arrays<T> microgpt_parameters(const MicrogptConfig& config) {
     check(config);
     Weights<T> zeros(config);
-    return to_arrays(config, zeros);
+    return to_arrays<T>(zeros, config.layers);
 }
 
 template <class T>
@@ -315,11 +280,11 @@ Run<T> microgpt_run(const MicrogptConfig& config, const Arrays<T>& parameters, c
                     std::string_view fault) {
     check(config);
     check(config, batch);
-    Microgpt<T> model{
-        .config = config, .batch = batch, .fault = to_fault(fault), .weights = from_arrays(config, parameters)};
+    Microgpt<T> model{.config = config, .batch = batch, .fault = to_fault(fault)};
+    read_arrays(model.weights, config.layers, parameters, "microgpt");
     const T loss = model.forward();
     model.backward();
-    return {loss, model.values.logits.values, to_arrays(config, model.dweights)};
+    return {loss, model.values.logits.values, to_arrays<T>(model.dweights, config.layers)};
 }
 
 std::span<const FaultInfo> microgpt_faults() { return faults; }
@@ -329,7 +294,7 @@ std::vector<std::string> microgpt_wrong_gradients(const MicrogptConfig& config, 
     const Fault committed = to_fault(fault);
     std::vector<std::string> names;
     Weights<float>(config).each([&](int layer, std::string_view name, const Matrix<float>&) {
-        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config, layer, name));
+        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(layer, config.layers, name));
     });
     return names;
 }

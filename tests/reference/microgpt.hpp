@@ -1,6 +1,7 @@
 #pragma once
 
 #include "arrays.hpp"
+#include "batch.hpp"
 #include "faults.hpp"
 
 #include <span>
@@ -19,19 +20,6 @@ struct MicrogptConfig {
     int vocab = 27, dim = 16, heads = 4, ffn = 64, block = 16, layers = 1;
     Norm norm = Norm::attention;
     Act act = Act::relu;
-};
-
-/// Ragged batch: sequence i is the rows `offsets[i]` up to, not including, `offsets[i + 1]`.
-/// Positions restart at 0 in each sequence.
-struct Batch {
-    std::vector<int> inputs, targets, offsets;
-};
-
-/// Mean loss over all rows, logits [rows, vocab], and the gradient of every parameter in the order of the parameters.
-template <class T> struct Run {
-    T loss;
-    std::vector<T> logits;
-    Arrays<T> gradients;
 };
 
 /// Zeros by name in the order of the specification: wte, wpe, layers.0.wq, wk, wv, wo, w1, w2, ..., wout.
