@@ -69,6 +69,17 @@ template <class T> void relu_squared_backward(Matrix<T>& dx, const Matrix<T>& dy
         if (!(x.values[i] <= 0)) dx.values[i] += 2 * x.values[i] * dy.values[i];  // y = x < 0 ? 0 : x x
 }
 
+template <class T> T sigmoid(T x) { return 1 / (1 + std::exp(-x)); }
+
+/// Sigmoid: y = σ(x).
+template <class T> void sigmoid_forward(std::vector<T>& y, const std::vector<T>& x) {
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = sigmoid(x[i]);
+}
+
+template <class T> void sigmoid_backward(std::vector<T>& dx, const std::vector<T>& dy, const std::vector<T>& y) {
+    for (std::size_t i = 0; i < dy.size(); ++i) dx[i] += dy[i] * y[i] * (1 - y[i]);  // y = σ(x)
+}
+
 /// Linear: y = x W, W in x out.
 template <class T> void linear_forward(Matrix<T>& y, const Matrix<T>& x, const Matrix<T>& w) {
     for (int t = 0; t < y.rows; ++t)

@@ -12,17 +12,6 @@
 
 namespace xtape::reference {
 
-template <class T> T sigmoid(T x) { return 1 / (1 + std::exp(-x)); }
-
-/// Sigmoid: y = σ(x).
-template <class T> void sigmoid_forward(std::vector<T>& y, const std::vector<T>& x) {
-    for (std::size_t i = 0; i < y.size(); ++i) y[i] = sigmoid(x[i]);
-}
-
-template <class T> void sigmoid_backward(std::vector<T>& dx, const std::vector<T>& dy, const std::vector<T>& y) {
-    for (std::size_t i = 0; i < dy.size(); ++i) dx[i] += dy[i] * y[i] * (1 - y[i]);  // y = σ(x)
-}
-
 /// Clamped exponential: y = exp(clamp(x, −10, 10)); the gradient passes at the bounds, a NaN everywhere.
 template <class T> void clamped_exp_forward(std::vector<T>& y, const std::vector<T>& x) {
     for (std::size_t i = 0; i < y.size(); ++i) y[i] = std::exp(std::clamp(x[i], T(-10), T(10)));

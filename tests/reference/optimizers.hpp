@@ -9,11 +9,12 @@
 namespace xtape::reference {
 
 struct AdamConfig {
-    double beta1 = 0.85, beta2 = 0.99, epsilon = 1e-8;
+    double beta1 = 0.85, beta2 = 0.99, epsilon = 1e-8, weight_decay = 0;
 };
 
 /// Adam with bias correction (Kingma and Ba 2015, algorithm 1), moments and update in T:
 /// `θ −= lr m̂ / (√v̂ + ε)`, `m̂ = m / (1 − β₁ⁿ)`, `v̂ = v / (1 − β₂ⁿ)` at step n = 1, 2, ...
+/// With a weight decay λ it is AdamW (Loshchilov and Hutter 2019): `θ −= lr λ θ` first, on the value before the step.
 template <class T> class Adam {
 public:
     explicit Adam(const AdamConfig& config = {}) : config_(config) {}
@@ -32,6 +33,7 @@ public:
                 auto& [m, v] = moments_[i][j];
                 m = beta1 * m + (1 - beta1) * g;
                 v = beta2 * v + (1 - beta2) * g * g;
+                parameters[i].values[j] -= T(lr) * T(config_.weight_decay) * parameters[i].values[j];
                 parameters[i].values[j] -= T(lr) * (m / correction1) / (std::sqrt(v / correction2) + epsilon);
             }
     }
