@@ -119,7 +119,7 @@ TEST_CASE("reference weighted cross entropy: equal weights give the mean, gradie
     CHECK(weighted_cross_entropy_forward(rows_of(z), targets, Values(4, 0.25)) ==
           Approx(cross_entropy_forward(rows_of(z), targets.data())).epsilon(1e-14));
     M dz(4, width);
-    weighted_cross_entropy_backward(dz, rows_of(z), targets, shares);
+    weighted_cross_entropy_backward(dz, 1.0, rows_of(z), targets, shares);
     check_directions(z, dz.values, [&](const Values& moved) {
         return weighted_cross_entropy_forward(rows_of(moved), targets, shares);
     });
@@ -129,8 +129,8 @@ TEST_CASE("reference binary cross entropy: gradients of logits and of probabilit
     const Values s = normals(4, 1, 2);
     Values p(4), ds(4), dp(4), through_p(4);
     sigmoid_forward(p, s);
-    bce_logits_backward(ds, s, labels, shares);
-    bce_probabilities_backward(dp, p, labels, shares);
+    bce_logits_backward(ds, 1.0, s, labels, shares);
+    bce_probabilities_backward(dp, 1.0, p, labels, shares);
     check_directions(s, ds, [](const Values& moved) { return bce_logits_forward(moved, labels, shares); });
     check_directions(p, dp, [](const Values& moved) { return bce_probabilities_forward(moved, labels, shares); });
     CHECK(bce_logits_forward(s, labels, shares) == Approx(bce_probabilities_forward(p, labels, shares)).epsilon(1e-13));
@@ -141,13 +141,13 @@ TEST_CASE("reference binary cross entropy: gradients of logits and of probabilit
 TEST_CASE("reference binary cross entropy: logits are exact at any size, probabilities clamp and then send nothing") {
     CHECK(bce_logits_forward<double>({1000, -1000}, {0, 1}, {1, 1}) == 2000);
     Values ds(2);
-    bce_logits_backward<double>(ds, {1000, -1000}, {0, 1}, {1, 1});
+    bce_logits_backward<double>(ds, 1, {1000, -1000}, {0, 1}, {1, 1});
     CHECK(ds == Values{1, -1});
     for (const double p : {0.0, 1e-8, 1 - 1e-8, 1.0}) {
         const Values probability{p}, label{p < 0.5 ? 1.0 : 0.0}, share{1};
         Values dp(1);
         CHECK(bce_probabilities_forward(probability, label, share) == Approx(-std::log(1e-7)).epsilon(1e-9));
-        bce_probabilities_backward(dp, probability, label, share);
+        bce_probabilities_backward(dp, 1.0, probability, label, share);
         CHECK(dp[0] == 0);
     }
 }

@@ -305,7 +305,7 @@ TEST_CASE(
             z,
             [&] {
                 M dz(rows, width);
-                smoothed_cross_entropy_backward(dz, rows_of(z), targets.data(), smoothing);
+                smoothed_cross_entropy_backward(dz, 1.0, rows_of(z), targets.data(), smoothing);
                 return dz.values;
             }(),
             [&](const Values& moved) {

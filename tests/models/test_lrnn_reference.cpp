@@ -27,7 +27,7 @@ LrnnConfig small(int layers, int heads, int slots) {
 
 std::vector<LrnnConfig> all_settings() {
     std::vector<LrnnConfig> all;
-    for (const int layers : {2, 3})
+    for (const int layers : {1, 2, 3})
         for (const int heads : {1, 2, 4})
             for (const int slots : {1, 2, 4}) all.push_back(small(layers, heads, slots));
     return all;
@@ -208,6 +208,10 @@ TEST_CASE("lrnn reference: a fault makes exactly the gradients wrong that it nam
         check_wrong(config, parameters, "lrnn-gate-path", 1e-4);
         check_wrong(config, parameters, "lrnn-smoothed-loss", 1e-4);
         check_wrong(config, parameters, "scan-no-carry", 1e-4);
+        check_wrong(config, parameters, "overwritten", 1e-4);
+        check_wrong(config, parameters, "mean-factor", 1e-4);
+        check_wrong(config, parameters, "transposed-weight", 1e-4);
+        check_wrong(config, parameters, "double-count", 1e-4);
     }
 }
 
@@ -260,6 +264,13 @@ TEST_CASE("lrnn reference: the wrong gradients of two layers are those of the ca
     CHECK(lrnn_wrong_gradients(config, "scan-no-carry") ==
           with({"ln1.weight", "ln1.bias", "time_shift_w1", "time_shift_w2", "time_shift_w4", "time_mix_k", "time_mix_v",
                 "decay_lora_a", "decay_lora_b", "decay_base", "Wk", "Wv", "mem_gate_write"}));
+    CHECK(lrnn_wrong_gradients(config, "overwritten") == with({"ln1.weight", "ln1.bias"}));
+    CHECK(lrnn_wrong_gradients(config, "mean-factor").size() == lrnn_parameters<float>(config).size());
+    CHECK(lrnn_wrong_gradients(config, "transposed-weight") == std::vector<std::string>{"layers.0.Wo"});
+    CHECK(lrnn_wrong_gradients(config, "double-count") ==
+          with({"ln1.weight", "ln1.bias", "time_shift_w1", "time_shift_w2", "time_shift_w4", "time_mix_r", "time_mix_k",
+                "time_mix_v", "decay_lora_a", "decay_lora_b", "decay_base", "time_first", "Wr", "Wk", "Wv", "Wo",
+                "mem_gate_write", "mem_gate_read"}));
 }
 
 TEST_CASE("lrnn reference: a lost carry does not show on sequences of one chunk") {
@@ -274,9 +285,11 @@ TEST_CASE("lrnn reference: a lost carry does not show on sequences of one chunk"
 TEST_CASE("lrnn reference: what does not fit is refused with a reason") {
     const LrnnConfig config = small(2, 2, 2);
     const Arrays<double> parameters = random_parameters(config);
-    CHECK_THROWS_WITH(lrnn_run(config, parameters, ragged_batch(), "lrnn-typo"),
-                      "lrnn: unknown fault 'lrnn-typo'; known are lrnn-gate-path, lrnn-smoothed-loss, "
-                      "lrnn-clamped-scan, lrnn-eps-softmax, scan-no-carry");
+    CHECK_THROWS_WITH(
+        lrnn_run(config, parameters, ragged_batch(), "lrnn-typo"),
+        "lrnn: unknown fault 'lrnn-typo'; known are lrnn-gate-path, lrnn-smoothed-loss, "
+        "lrnn-clamped-scan, lrnn-eps-softmax, scan-no-carry, overwritten, mean-factor, transposed-weight, "
+        "double-count");
     CHECK_THROWS_WITH(lrnn_run(small(2, 2, 4), parameters, ragged_batch()),
                       "lrnn: parameter 25 does not fit the settings, which want layers.0.mem_gate_write [8, 4] there");
     CHECK_THROWS_WITH(lrnn_parameters<double>(small(2, 3, 2)),

@@ -10,10 +10,9 @@
 #include <cstddef>
 #include <initializer_list>
 #include <stdexcept>
-#include <utility>
 
 /// Weights<T> and Activations<T> hold a model's values and, a second time, its gradients under the same names;
-/// Targets<T> sorts the batch's examples by kind. Gate<T> owns them; read `forward`, `layer_forward` and `loss`, then
+/// Targets<T> sorts the batch's examples by kind. Gate<T> owns them; read `forward` and `layer_forward`, then
 /// the backward passes from the last line up.
 
 namespace xtape::reference {
@@ -176,7 +175,19 @@ void check(const GateConfig& c, const GateBatch& batch) {
 }
 
 /// `none`, then one for each row of `faults` in the same order.
-enum class Fault { none, final_ln_input, ln_order, skip_wo, wo_from_dq, dropped_qkv_input, clamped_bce };
+enum class Fault {
+    none,
+    final_ln_input,
+    ln_order,
+    skip_wo,
+    wo_from_dq,
+    dropped_qkv_input,
+    clamped_bce,
+    overwritten,
+    mean_factor,
+    transposed_weight,
+    double_count,
+};
 
 constexpr std::array faults{
     FaultInfo{"gate-final-ln-input", "the final layer norm's VJP is evaluated at its output instead of its input"},
@@ -185,6 +196,10 @@ constexpr std::array faults{
     FaultInfo{"gate-wo-from-dq", "the gradient of wo is formed with dQ in place of the concatenated heads"},
     FaultInfo{"gate-dropped-qkv-input", "the input gradients of the Q, K and V projections are dropped"},
     FaultInfo{"gate-clamped-bce", "the sigmoid is clamped to [1e-7, 1 - 1e-7] before the BCE, its gradient too"},
+    FaultInfo{"overwritten", "the gradient of the normed input is overwritten, not added to, by q, k and v in turn"},
+    FaultInfo{"mean-factor", "the loss is divided by the number B of examples, its gradient by B + 1"},
+    FaultInfo{"transposed-weight", "the gradient of layers.0.attention.wo is transposed"},
+    FaultInfo{"double-count", "the gradient of the last layer's FFN residual is added twice"},
 };
 
 Fault to_fault(std::string_view id) { return Fault(fault_number("gate", id, faults)); }
@@ -239,39 +254,49 @@ template <class T> struct Gate {
     void backward() {
         const Activations<T>& z = values;
         Activations<T>& d = dvalues;
-        decision_backward();                                                        // loss = … + Σ share bce(allow)
+        const T examples = T(batch.examples.size());
+        const T dloss = fault == Fault::mean_factor ? examples / (examples + 1) : T(1);
+        decision_backward(dloss);                                                   // loss = … + Σ share bce(allow)
         affine_backward(d.pooled, dweights.gate, d.allow, z.pooled, weights.gate);  // allow = pooled gateᵀ + bias
         mean_pool_backward(d.z, d.pooled, targets.spans);                           // pooled = mean(z)
-        weighted_cross_entropy_backward(d.logits, z.logits, targets.next,
+        weighted_cross_entropy_backward(d.logits, dloss, z.logits, targets.next,
                                         targets.next_shares);                        // loss = Σ share ce + …
         affine_backward(d.last, dweights.output, d.logits, z.last, weights.output);  // logits = last outputᵀ + bias
         embedding_backward(d.z, d.last, targets.last_rows.data());                   // last = z[last_rows]
         const Matrix<T>& input = fault == Fault::final_ln_input ? z.z : z.x;
         layer_norm_backward(d.x, dweights.final_ln, d.z, input, weights.final_ln,
                             epsilon);  // z = layer_norm(x, final_ln)
-        for (std::size_t l = z.layers.size(); l-- > 0;)
-            layer_backward(d.layers[l], dweights.layers[l], d.output(l), z.layers[l], weights.layers[l]);
+        for (std::size_t l = z.layers.size(); l-- > 0;) {
+            ffn_backward(d.layers[l], dweights.layers[l], d.output(l), z.layers[l], weights.layers[l]);
+            if (fault == Fault::double_count && l + 1 == z.layers.size()) copy_backward(d.layers[l].mid, d.x);
+            self_attention_backward(d.layers[l], dweights.layers[l], z.layers[l], weights.layers[l]);
+        }
         add_backward(d.token, d.position, d.layers.front().x);                          // x = token + position
         embedding_backward(dweights.position_embedding, d.position, positions.data());  // position = table[positions]
         embedding_backward(dweights.token_embedding, d.token, batch.tokens.data());     // token = table[tokens]
+        if (fault == Fault::transposed_weight) transpose(dweights.layers.front().o.weight);
     }
 
-    void decision_backward() {
+    void decision_backward(T dloss) {
         const std::vector<T>&labels = targets.labels, &shares = targets.decision_shares;
         std::vector<T>& dallow = dvalues.allow.values;
-        if (fault != Fault::clamped_bce) return bce_logits_backward(dallow, values.allow.values, labels, shares);
-        bce_probabilities_backward(dvalues.probabilities, values.probabilities, labels, shares);
+        if (fault != Fault::clamped_bce) return bce_logits_backward(dallow, dloss, values.allow.values, labels, shares);
+        bce_probabilities_backward(dvalues.probabilities, dloss, values.probabilities, labels, shares);
         sigmoid_backward(dallow, dvalues.probabilities, values.probabilities);
     }
 
-    void layer_backward(LayerActivations<T>& d, LayerWeights<T>& dw, const Matrix<T>& doutput,
-                        const LayerActivations<T>& z, const LayerWeights<T>& w) const {
+    void ffn_backward(LayerActivations<T>& d, LayerWeights<T>& dw, const Matrix<T>& doutput,
+                      const LayerActivations<T>& z, const LayerWeights<T>& w) const {
         residual_backward(d.mid, d.u, dw.ln2, doutput, z.mid, w.ln2);  // output = mid + u
         affine_backward(d.f, dw.w2, d.u, z.f, w.w2);                   // u = f W2ᵀ + b2
         gelu_backward(d.h, d.f, z.h);                                  // f = gelu(h)
         affine_backward(d.m, dw.w1, d.h, z.m, w.w1);                   // h = m W1ᵀ + b1
         norm_backward(d.mid, dw.ln2, d.m, z.mid, w.ln2);               // m = layer_norm(mid, ln2)
-        residual_backward(d.x, d.o, dw.ln1, d.mid, z.x, w.ln1);        // mid = x + o
+    }
+
+    void self_attention_backward(LayerActivations<T>& d, LayerWeights<T>& dw, const LayerActivations<T>& z,
+                                 const LayerWeights<T>& w) const {
+        residual_backward(d.x, d.o, dw.ln1, d.mid, z.x, w.ln1);                                    // mid = x + o
         fault == Fault::skip_wo ? copy_backward(d.a, d.o) : affine_backward_input(d.a, d.o, w.o);  // o = a Woᵀ + bo
         attention_backward(d.q, d.k, d.v, d.a, z.p, z.q, z.k, z.v, config.heads,
                            positions.data());                                        // a = attention(q, k, v)
@@ -279,12 +304,16 @@ template <class T> struct Gate {
         affine_backward_weights(dw.q, d.q, z.n);                                     // q = n Wqᵀ + bq
         affine_backward_weights(dw.k, d.k, z.n);                                     // k = n Wkᵀ + bk
         affine_backward_weights(dw.v, d.v, z.n);                                     // v = n Wvᵀ + bv
-        if (fault != Fault::dropped_qkv_input) {
-            affine_backward_input(d.n, d.q, w.q);  // q = n Wqᵀ + bq
-            affine_backward_input(d.n, d.k, w.k);  // k = n Wkᵀ + bk
-            affine_backward_input(d.n, d.v, w.v);  // v = n Wvᵀ + bv
-        }
+        if (fault != Fault::dropped_qkv_input) qkv_backward_input(d, w);
         norm_backward(d.x, dw.ln1, d.n, z.x, w.ln1);  // n = layer_norm(x, ln1)
+    }
+
+    void qkv_backward_input(LayerActivations<T>& d, const LayerWeights<T>& w) const {
+        affine_backward_input(d.n, d.q, w.q);  // q = n Wqᵀ + bq
+        if (fault == Fault::overwritten) set_zero(d.n);
+        affine_backward_input(d.n, d.k, w.k);  // k = n Wkᵀ + bk
+        if (fault == Fault::overwritten) set_zero(d.n);
+        affine_backward_input(d.n, d.v, w.v);  // v = n Wvᵀ + bv
     }
 
     /// y = x + sublayer; gate-ln-order takes it for y = layer_norm(x + sublayer).
@@ -330,6 +359,14 @@ bool is_wrong(Fault fault, const GateConfig& config, int layer, std::string_view
             return earlier || one_of({"ln1.weight", "ln1.bias"});
         case Fault::clamped_bce:
             return !name.starts_with("output.");
+        case Fault::overwritten:
+            return earlier || one_of({"ln1.weight", "ln1.bias"});
+        case Fault::mean_factor:
+            return true;
+        case Fault::transposed_weight:
+            return layer == 0 && name == "attention.wo";
+        case Fault::double_count:
+            return earlier || (layer == last && (name.starts_with("ln1.") || name.starts_with("attention.")));
     }
     return false;
 }

@@ -102,15 +102,15 @@ T weighted_cross_entropy_forward(const Matrix<T>& z, const std::vector<int>& tar
 }
 
 template <class T>
-void weighted_cross_entropy_backward(Matrix<T>& dz, const Matrix<T>& z, const std::vector<int>& targets,
+void weighted_cross_entropy_backward(Matrix<T>& dz, T dloss, const Matrix<T>& z, const std::vector<int>& targets,
                                      const std::vector<T>& shares) {
     for (std::size_t i = 0; i < shares.size(); ++i) {
         const T* row = z[static_cast<int>(i)];
         T* drow = dz[static_cast<int>(i)];
         const T lse = log_sum_exp(row, z.columns);
         for (int j = 0; j < z.columns; ++j)
-            drow[j] += shares[i] * std::exp(row[j] - lse);  // loss = Σ share (lse(z) − …
-        drow[targets[i]] -= shares[i];                      // … z[target])
+            drow[j] += dloss * shares[i] * std::exp(row[j] - lse);  // loss = Σ share (lse(z) − …
+        drow[targets[i]] -= dloss * shares[i];                      // … z[target])
     }
 }
 
@@ -126,10 +126,10 @@ T bce_logits_forward(const std::vector<T>& s, const std::vector<T>& labels, cons
 }
 
 template <class T>
-void bce_logits_backward(std::vector<T>& ds, const std::vector<T>& s, const std::vector<T>& labels,
+void bce_logits_backward(std::vector<T>& ds, T dloss, const std::vector<T>& s, const std::vector<T>& labels,
                          const std::vector<T>& shares) {
     for (std::size_t i = 0; i < s.size(); ++i)
-        ds[i] += shares[i] * (sigmoid(s[i]) - labels[i]);  // loss = Σ share (softplus(s) − y s)
+        ds[i] += dloss * shares[i] * (sigmoid(s[i]) - labels[i]);  // loss = Σ share (softplus(s) − y s)
 }
 
 template <class T> constexpr T smallest_probability = T(1e-7);
@@ -148,12 +148,12 @@ T bce_probabilities_forward(const std::vector<T>& p, const std::vector<T>& label
 }
 
 template <class T>
-void bce_probabilities_backward(std::vector<T>& dp, const std::vector<T>& p, const std::vector<T>& labels,
+void bce_probabilities_backward(std::vector<T>& dp, T dloss, const std::vector<T>& p, const std::vector<T>& labels,
                                 const std::vector<T>& shares) {
     for (std::size_t i = 0; i < p.size(); ++i) {
         if (p[i] < smallest_probability<T> || p[i] > largest_probability<T>) continue;  // q = clamp(p)
-        dp[i] -= shares[i] * (labels[i] / p[i] - (1 - labels[i]) / (1 - p[i]));  // loss = −Σ share (y log p + …
-    }                                                                            // … (1 − y) log(1 − p))
+        dp[i] -= dloss * shares[i] * (labels[i] / p[i] - (1 - labels[i]) / (1 - p[i]));  // loss = −Σ share (y log p + …
+    }                                                                                    // … (1 − y) log(1 − p))
 }
 
 }  // namespace xtape::reference

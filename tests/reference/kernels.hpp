@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace xtape::reference {
@@ -23,6 +24,12 @@ template <class T> struct Matrix {
 };
 
 template <class T> void set_zero(Matrix<T>& x) { x.values.assign(x.values.size(), T(0)); }
+
+/// Transposes a square matrix.
+template <class T> void transpose(Matrix<T>& x) {
+    for (int i = 0; i < x.rows; ++i)
+        for (int j = 0; j < i; ++j) std::swap(x[i][j], x[j][i]);
+}
 
 template <class T> T dot(const T* a, const T* b, int n) {
     T sum = 0;

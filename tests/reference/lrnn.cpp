@@ -8,8 +8,8 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <initializer_list>
 #include <stdexcept>
-#include <utility>
 
 /// Weights<T> and Activations<T> hold a model's values and, a second time, its gradients under the same names.
 /// Lrnn<T> owns both pairs; read `forward`, `time_mix` and `channel_mix`, then the backward passes from the last line
@@ -169,7 +169,18 @@ template <class T> std::vector<T> alibi_decay(const LrnnConfig& c) {
 }
 
 /// `none`, then one for each row of `faults` in the same order.
-enum class Fault { none, gate_path, smoothed_loss, clamped_scan, eps_softmax, no_carry };
+enum class Fault {
+    none,
+    gate_path,
+    smoothed_loss,
+    clamped_scan,
+    eps_softmax,
+    no_carry,
+    overwritten,
+    mean_factor,
+    transposed_weight,
+    double_count,
+};
 
 constexpr std::array faults{
     FaultInfo{"lrnn-gate-path", "what the memory gates' logits send to the normed input is overwritten by zero"},
@@ -177,6 +188,10 @@ constexpr std::array faults{
     FaultInfo{"lrnn-clamped-scan", "dL/dk, dL/dv, dL/ddecay and dL/df are clamped to 50 either way"},
     FaultInfo{"lrnn-eps-softmax", "the memory gates' softmax divides by its sum + 1e-6, in the forward"},
     FaultInfo{"scan-no-carry", "the carry between chunks of the scan's reverse pass is lost"},
+    FaultInfo{"overwritten", "the gradient of the normed input is overwritten by that of the mix for r"},
+    FaultInfo{"mean-factor", "the loss is the mean over S-1 targets, its gradient is divided by S"},
+    FaultInfo{"transposed-weight", "the gradient of layers.0.Wo is transposed"},
+    FaultInfo{"double-count", "the gradient of the last layer's channel-mix residual is added twice"},
 };
 
 constexpr double smoothing_of_fault = 0.1;
@@ -255,18 +270,22 @@ template <class T> struct Lrnn {
     void backward() {
         const Activations<T>& z = values;
         Activations<T>& d = dvalues;
+        const T rows = T(z.logits.rows);  // S − 1 for the S tokens of one sequence
+        const T dloss = fault == Fault::mean_factor ? rows / (rows + 1) : T(1);
         const double smoothing = fault == Fault::smoothed_loss ? smoothing_of_fault : config.label_smoothing;
-        smoothed_cross_entropy_backward(d.logits, z.logits, batch.targets.data(),
+        smoothed_cross_entropy_backward(d.logits, dloss, z.logits, batch.targets.data(),
                                         T(smoothing));                                    // loss = mean(−Σ q log p)
         linear_backward(d.z, dweights.head, d.logits, z.z, weights.head);                 // logits = z head
         layer_norm_backward(d.x, dweights.ln_out, d.z, z.x, weights.ln_out, T(epsilon));  // z = layer_norm(x, ln_out)
         for (std::size_t l = z.layers.size(); l-- > 0;) {
             channel_mix_backward(d.layers[l], dweights.layers[l], d.output(l), z.layers[l], weights.layers[l]);
+            if (fault == Fault::double_count && l + 1 == z.layers.size()) copy_backward(d.layers[l].mid, d.x);
             time_mix_backward(d.layers[l], dweights.layers[l], z.layers[l], weights.layers[l]);
         }
         layer_norm_backward(d.e, dweights.ln0, d.layers.front().x, z.e, weights.ln0,
                             T(epsilon));                             // x = layer_norm(e, ln0)
         embedding_backward(dweights.emb, d.e, batch.inputs.data());  // e = emb[inputs]
+        if (fault == Fault::transposed_weight) transpose(dweights.layers.front().wo);
     }
 
     void channel_mix_backward(LayerActivations<T>& d, LayerWeights<T>& dw, const Matrix<T>& doutput,
@@ -299,7 +318,8 @@ template <class T> struct Lrnn {
         linear_backward(d.xr, dw.wr, d.r_logits, z.xr, w.wr);                                // logits = xr Wr
         mix_backward(d.n, d.s, dw.mix_v, d.xv, z.n, z.s, w.mix_v);                           // xv = mix(n, s)
         mix_backward(d.n, d.s, dw.mix_k, d.xk, z.n, z.s, w.mix_k);                           // xk = mix(n, s)
-        mix_backward(d.n, d.s, dw.mix_r, d.xr, z.n, z.s, w.mix_r);                           // xr = mix(n, s)
+        if (fault == Fault::overwritten) set_zero(d.n);
+        mix_backward(d.n, d.s, dw.mix_r, d.xr, z.n, z.s, w.mix_r);                                // xr = mix(n, s)
         token_shift_backward(d.n, dw.time_shift, d.s, z.s, z.n, w.time_shift, positions.data());  // s = shift(n)
         layer_norm_backward(d.x, dw.ln1, d.n, z.x, w.ln1, T(epsilon));  // n = layer_norm(x, ln1)
     }
@@ -351,6 +371,14 @@ bool is_wrong(Fault fault, const LrnnConfig& config, int layer, std::string_view
         case Fault::no_carry:
             return earlier ||
                    one_of({"ln1", "time_shift", "time_mix_k", "time_mix_v", "decay", "Wk", "Wv", "mem_gate_write"});
+        case Fault::overwritten:
+            return earlier || one_of({"ln1"});
+        case Fault::mean_factor:
+            return true;
+        case Fault::transposed_weight:
+            return layer == 0 && name == "Wo";
+        case Fault::double_count:
+            return earlier || one_of({"ln1", "time_", "decay", "W", "mem_gate"});
     }
     return false;
 }

@@ -32,7 +32,7 @@ Run<T> lrnn_run(const LrnnConfig& config, const Arrays<T>& parameters, const Bat
 std::span<const FaultInfo> lrnn_faults();
 
 /// Names, in order, of the parameters whose gradient the fault makes wrong at these settings; others keep their bits.
-/// Holds for nonzero parameters and a batch with a sequence of 6 tokens or more; for scan-no-carry, one longer than a
+/// Holds for nonzero parameters and a batch with a sequence of 5 tokens or more; for scan-no-carry, one longer than a
 /// chunk; for lrnn-clamped-scan, where dL/dk, and nothing else of the scan, passes 50 in the last layer. With one slot
 /// the gradient of mem_gate_write and mem_gate_read is zero, and no fault names them.
 std::vector<std::string> lrnn_wrong_gradients(const LrnnConfig& config, std::string_view fault);

@@ -274,9 +274,9 @@ template <class T> T smoothed_cross_entropy_forward(const Matrix<T>& z, const in
 }
 
 template <class T>
-void smoothed_cross_entropy_backward(Matrix<T>& dz, const Matrix<T>& z, const int* targets, T smoothing) {
+void smoothed_cross_entropy_backward(Matrix<T>& dz, T dloss, const Matrix<T>& z, const int* targets, T smoothing) {
     for (int t = 0; t < z.rows; ++t) {
-        const T lse = log_sum_exp(z[t], z.columns), dterm = 1 / T(z.rows);  // loss = Σ_t term[t] / rows
+        const T lse = log_sum_exp(z[t], z.columns), dterm = dloss / T(z.rows);  // loss = Σ_t term[t] / rows
         for (int j = 0; j < z.columns; ++j)  // term = lse(z) − (1 − ε) z[target] − ε mean(z)
             dz[t][j] += dterm * (std::exp(z[t][j] - lse) - smoothing / T(z.columns));
         dz[t][targets[t]] -= dterm * (1 - smoothing);

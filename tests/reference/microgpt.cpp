@@ -7,7 +7,6 @@
 #include <array>
 #include <cstddef>
 #include <stdexcept>
-#include <utility>
 
 /// Weights<T> and Activations<T> hold a model's values and, a second time, its gradients under the same names.
 /// Microgpt<T> owns both pairs; read `forward` and `layer_forward`, then the backward passes from the last line up.
@@ -229,11 +228,6 @@ template <class T> struct Microgpt {
         set_zero(d.k);
         set_zero(d.v);
         attention_backward(dq, d.k, d.v, d.a, z.p, z.q, z.k, z.v, config.heads, positions.data(), Reach::own);
-    }
-
-    static void transpose(Matrix<T>& w) {
-        for (int i = 0; i < w.rows; ++i)
-            for (int j = 0; j < i; ++j) std::swap(w[i][j], w[j][i]);
     }
 };
 
