@@ -27,12 +27,16 @@ LlamaConfig LlamaConfig::checked() const {
     LlamaConfig c = *this;
     if (c.kv_heads == 0) c.kv_heads = c.heads;
     if (c.ffn == 0) c.ffn = (c.dim * 8 / 3 + 31) / 32 * 32;
-    const std::pair<const char*, int> sizes[] = {{"vocab", c.vocab},    {"dim", c.dim},           {"layers", c.layers},
-                                                 {"heads", c.heads},    {"kv_heads", c.kv_heads}, {"ffn", c.ffn},
-                                                 {"context", c.context}};
-    for (const auto& [name, size] : sizes) {
-        if (size < 1 || size > 1 << 24)
-            throw ValueError(fmt::format("llama: {} must be from 1 to {}: it is {}", name, 1 << 24, size));
+    struct Size {
+        const char* name;
+        int size, most;
+    };
+    for (const auto& [name, size, most] :
+         {Size{"vocab", c.vocab, 1 << 24}, Size{"dim", c.dim, 1 << 17}, Size{"layers", c.layers, 1 << 12},
+          Size{"heads", c.heads, 1 << 16}, Size{"kv_heads", c.kv_heads, 1 << 16}, Size{"ffn", c.ffn, 1 << 20},
+          Size{"context", c.context, 1 << 24}}) {
+        if (size < 1 || size > most)
+            throw ValueError(fmt::format("llama: {} must be from 1 to {}: it is {}", name, most, size));
     }
     if (c.dim % c.heads != 0)
         throw ValueError(fmt::format("llama: heads must divide dim: heads is {}, dim is {}", c.heads, c.dim));

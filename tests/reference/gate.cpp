@@ -380,7 +380,7 @@ std::vector<std::string> names_where(const GateConfig& config, auto&& chosen) {
     check(config);
     std::vector<std::string> names;
     Weights<float>(config).each([&](int layer, std::string_view name, const auto&) {
-        if (chosen(layer, name)) names.push_back(full_name(layer, config.layers, name));
+        if (chosen(layer, name)) names.push_back(full_name(config.layers, layer, name));
     });
     return names;
 }

@@ -409,7 +409,7 @@ std::vector<std::string> lrnn_wrong_gradients(const LrnnConfig& config, std::str
     const Fault committed = to_fault(fault);
     std::vector<std::string> names;
     Weights<float>(config).each([&](int layer, std::string_view name, const auto&) {
-        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(layer, config.layers, name));
+        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config.layers, layer, name));
     });
     return names;
 }
