@@ -48,18 +48,22 @@ void retreat(const Scan& s, Columns columns, Span span, const ScanBackward<T>& p
         T* da = gradient_of(columns, 1, pass.da, t * stride, pass.add_a);
         T* db = gradient_of(columns, s.slots, pass.db, t * row, pass.add_b);
         T* carry = pass.carry + columns.first;
-        for_batches<T>(columns.count, [=](Index i, auto count) {
-            const Batch<T> factor = get(gate + i, count);
-            Batch<T> sum(T(0));
-            for (Index at = i; at < row; at += stride) {
-                const Batch<T> d = get(dy + at, count), handed = get(carry + at, count);
-                const Batch<T> g = Exclusive::value ? handed : handed + d;
-                if (db != nullptr) put(db + at, g, count, std::true_type());
-                if (da != nullptr && h != nullptr) sum += g * get(h + at, count);
-                put(carry + at, Exclusive::value ? xsimd::fma(factor, g, d) : factor * g, count);
-            }
-            if (da != nullptr) put(da + i, sum, count, std::true_type());
-        });
+        const auto step = [=](auto sums, auto writes) {
+            for_batches<T>(columns.count, [=](Index i, auto count) {
+                const Batch<T> factor = get(gate + i, count);
+                Batch<T> sum(T(0));
+                for (Index at = i; at < row; at += stride) {
+                    const Batch<T> d = get(dy + at, count), handed = get(carry + at, count);
+                    const Batch<T> g = Exclusive::value ? handed : handed + d;
+                    if constexpr (decltype(sums)::value) sum += g * get(h + at, count);
+                    if constexpr (decltype(writes)::value) put(db + at, g, count, std::true_type());
+                    put(carry + at, Exclusive::value ? xsimd::fma(factor, g, d) : factor * g, count);
+                }
+                if constexpr (decltype(sums)::value) put(da + i, sum, count, std::true_type());
+            });
+        };
+        with_constant(da != nullptr && h != nullptr,
+                      [&](auto sums) { with_constant(db != nullptr, [&](auto writes) { step(sums, writes); }); });
     }
 }
 

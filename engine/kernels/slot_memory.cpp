@@ -99,16 +99,19 @@ void step_back(const SlotMemory& s, Columns columns, Index t, const SlotMemoryIn
         sums[m] = dw;
         sums[s.slots + m] = dr;
     }
-    T* const decay = gradient_of(columns, 1, out.decay, row, out.add_decay);
-    T* const k = gradient_of(columns, 1, out.k, row, out.add_k);
-    T* const v = gradient_of(columns, 1, out.v, row, out.add_v);
-    for_batches<T>(columns.count, [&](Index i, auto count) {
-        const Batch<T> product = get(over_slots.product.data() + i, count);
-        const Batch<T> key = get(here.v + i, count) * product + get(over_slots.key.data() + i, count);
-        if (decay != nullptr) put(decay + i, get(over_slots.decay.data() + i, count), count, std::true_type());
-        if (k != nullptr) put(k + i, key, count, std::true_type());
-        if (v != nullptr) put(v + i, get(here.k + i, count) * product, count, std::true_type());
+    const auto add = [&](T* to, auto&& term) {
+        if (to == nullptr) return;
+        for_batches<T>(columns.count,
+                       [&](Index i, auto count) { put(to + i, term(i, count), count, std::true_type()); });
+    };
+    const auto d_product = [&](Index i, auto count) { return get(over_slots.product.data() + i, count); };
+    add(gradient_of(columns, 1, out.decay, row, out.add_decay),
+        [&](Index i, auto count) { return get(over_slots.decay.data() + i, count); });
+    add(gradient_of(columns, 1, out.k, row, out.add_k), [&](Index i, auto count) {
+        return get(here.v + i, count) * d_product(i, count) + get(over_slots.key.data() + i, count);
     });
+    add(gradient_of(columns, 1, out.v, row, out.add_v),
+        [&](Index i, auto count) { return get(here.k + i, count) * d_product(i, count); });
 }
 
 /// Some steps of some columns backwards, from the state before the first.

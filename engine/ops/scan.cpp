@@ -27,8 +27,6 @@ kernels::Scan scan_of(const Shape& a, const Shape& b, const View<std::int32_t>& 
             .sequences = {offsets.data, offsets ? offsets.size() - 1 : 1}};
 }
 
-template <class T> T* scratch(const Tensor<T>& tensor) { return tensor.body()->data; }
-
 /// h_t = a_t h_{t−1} + b_t. With g_t = dh_t + a_{t+1} g_{t+1}: db_t = g_t, da_t = Σ over slots of g_t h_{t−1}.
 template <class T> struct CausalScan {
     static constexpr std::string_view name = "causal_scan";
@@ -41,13 +39,14 @@ template <class T> struct CausalScan {
 
     void forward(View<T> a, View<T> b, View<std::int32_t> offsets, Out<T> y) const {
         const auto state = Tensor<T>::unwritten(b.shape.without(0));
-        kernels::scan<T>(scan_of(a.shape, b.shape, offsets, options), a.data, b.data, y.data, scratch(state), nullptr);
+        kernels::scan<T>(scan_of(a.shape, b.shape, offsets, options), a.data, b.data, y.data, state.body()->data,
+                         nullptr);
     }
     void vjp(Grad<0, T> da, Grad<1, T> db, Input<0, T> a, Input<2, std::int32_t> offsets, Output<T> y,
              Cotangent<T> dy) const {
         const auto carry = Tensor<T>::unwritten(dy.shape.without(0));
         kernels::scan_backward<T>(scan_of(a.shape, dy.shape, offsets, options),
-                                  {a.data, dy.data, da.data, db.data, da.accumulate, db.accumulate, scratch(carry)},
+                                  {a.data, dy.data, da.data, db.data, da.accumulate, db.accumulate, carry.body()->data},
                                   y.data);
     }
 };
@@ -66,7 +65,7 @@ template <class T> struct CheckpointedScan {
 
     void forward(View<T> a, View<T> b, View<std::int32_t> offsets, Out<T> y, Out<T> states) const {
         const auto state = Tensor<T>::unwritten(b.shape.without(0));
-        kernels::scan<T>(scan_of(a.shape, b.shape, offsets, options), a.data, b.data, y.data, scratch(state),
+        kernels::scan<T>(scan_of(a.shape, b.shape, offsets, options), a.data, b.data, y.data, state.body()->data,
                          states.data);
     }
     void vjp(Grad<0, T> da, Grad<1, T> db, Input<0, T> a, Input<1, T> b, Input<2, std::int32_t> offsets,
@@ -75,8 +74,8 @@ template <class T> struct CheckpointedScan {
         const auto carry = Tensor<T>::unwritten(row), state = Tensor<T>::unwritten(row);
         const auto again = Tensor<T>::unwritten(dy.shape.with(0, kernels::checkpoint_interval(dy.shape[0])));
         kernels::scan_backward<T>(scan_of(a.shape, dy.shape, offsets, options),
-                                  {a.data, dy.data, da.data, db.data, da.accumulate, db.accumulate, scratch(carry)},
-                                  b.data, states.data, scratch(state), scratch(again));
+                                  {a.data, dy.data, da.data, db.data, da.accumulate, db.accumulate, carry.body()->data},
+                                  b.data, states.data, state.body()->data, again.body()->data);
     }
 };
 

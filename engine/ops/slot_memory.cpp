@@ -10,8 +10,6 @@
 namespace xtape {
 namespace {
 
-template <class T> T* scratch(const Tensor<T>& tensor) { return tensor.body()->data; }
-
 template <class T> struct SlotMemory {
     static constexpr std::string_view name = "slot_memory";
 
@@ -40,7 +38,7 @@ template <class T> struct SlotMemory {
         const kernels::SlotMemory memory = memory_of(decay.shape, write.shape, offsets);
         const auto state = Tensor<T>::unwritten(Shape{memory.state()});
         kernels::slot_memory<T>(memory, {decay.data, write.data, read.data, k.data, v.data},
-                                {y.data, y.data + decay.size()}, states.data, scratch(state));
+                                {y.data, y.data + decay.size()}, states.data, state.body()->data);
     }
     /// With g_m the gradient of the state behind a step: dwrite_m = Σ g_m·k (v), dread_m = dy·state_m, ddecay = Σ_m
     /// g_m ⊙ state_m, d(k v) = Σ_m write_m g_m, and g_m ← decay ⊙ g_m + read_m dy.
@@ -56,7 +54,7 @@ template <class T> struct SlotMemory {
                                          {dy.data, dy.data + decay.size()},
                                          {ddecay.data, dwrite.data, dread.data, dk.data, dv.data, ddecay.accumulate,
                                           dwrite.accumulate, dread.accumulate, dk.accumulate, dv.accumulate},
-                                         {scratch(carry), scratch(again), scratch(sums)});
+                                         {carry.body()->data, again.body()->data, sums.body()->data});
     }
 
 private:
