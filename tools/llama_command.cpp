@@ -1,4 +1,5 @@
 #include <xtape/engine/error.hpp>
+#include <xtape/engine/precision.hpp>
 #include <xtape/engine/threads.hpp>
 #include <xtape/models/llama/llama.hpp>
 #include <xtape/nn/safetensors.hpp>
@@ -20,6 +21,7 @@ using models::Llama;
 using models::LlamaCache;
 using models::LlamaConfig;
 
+const std::map<std::string, Precision> precisions{{"f32", Precision::f32}, {"bf16", Precision::bf16}};
 const std::map<std::string, RopeForm> ropes{{"interleaved", RopeForm::interleaved},
                                             {"half_split", RopeForm::half_split}};
 
@@ -102,8 +104,13 @@ public:
     std::string description() const override { return "A Llama-style transformer that learns text"; }
 
     void bind_train(CLI::App& app) override {
-        settings_ = {
-            .out = "runs/llama", .steps = 2000, .batch = 12, .lr = 3e-3, .warmup = 100, .clip = 1, .weight_decay = 0.1};
+        settings_.out = "runs/llama";
+        settings_.steps = 2000;
+        settings_.batch = 12;
+        settings_.lr = 3e-3;
+        settings_.warmup = 100;
+        settings_.clip = 1;
+        settings_.weight_decay = 0.1;
         config_ = {.context = 64};
         app_ = &app;
         bind(app, settings_);
@@ -120,6 +127,9 @@ public:
         app.add_option("--rope", config_.rope, "How channels pair up: interleaved or half_split")
             ->transform(CLI::CheckedTransformer(ropes))
             ->default_str("interleaved");
+        app.add_option("--precision", precision_, "Of the products of matrices: f32 or bf16; weights stay in f32")
+            ->transform(CLI::CheckedTransformer(precisions))
+            ->default_str("f32");
         app.add_option("--tokenizer", tokenizer_, "byte, char (the bytes that occur) or bpe (learned on the data)")
             ->check(CLI::IsMember({"byte", "char", "bpe"}));
         app.add_option("--vocab", vocab_, "Tokens of bpe")->check(CLI::Range(256, 1 << 20));
@@ -129,6 +139,7 @@ public:
         const RunFolder run(settings_.out);
         if (settings_.resume) restore_flags(*app_, run.read_config().value("flags", Json::object()));
         set_threads(settings_.threads);
+        set_product_precision(precision_);
         const models::Text text = open_text(settings_.data);
         const models::Tokenizer tokenizer = settings_.resume
                                                 ? models::Tokenizer::from_json(run.read_text("tokenizer.json"))
@@ -184,6 +195,7 @@ public:
 private:
     TrainSettings settings_;
     LlamaConfig config_;
+    Precision precision_ = Precision::f32;
     std::string tokenizer_ = "char";
     int vocab_ = 1024;
     CLI::App* app_ = nullptr;

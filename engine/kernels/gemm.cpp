@@ -56,18 +56,6 @@ template <class T> void own(const Gemm& g, const T* a, const T* b, T* c, Start<T
 }
 
 #if defined(XTAPE_HAS_ONEDNN) && defined(_OPENMP) && defined(__x86_64__)
-/// Holds the calling thread's OpenMP setting at one thread: oneDNN's own threads would change the bits.
-class OneThread {
-public:
-    OneThread() { omp_set_num_threads(1); }
-    ~OneThread() { omp_set_num_threads(before_); }
-    OneThread(const OneThread&) = delete;
-    OneThread& operator=(const OneThread&) = delete;
-
-private:
-    int before_ = omp_get_max_threads();
-};
-
 /// False when oneDNN has no memory for its buffers; C is then as before.
 bool onednn(const Gemm& g, const float* a, const float* b, float* c, Start<float> start) {
     const OneThread guard;

@@ -32,4 +32,19 @@ void parallel_for(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threa
     for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
 }
 
+#ifdef _OPENMP
+/// While it lives, a library that the calling thread calls runs on this thread alone: its own split among threads would
+/// change the bits.
+class OneThread {
+public:
+    OneThread() { omp_set_num_threads(1); }
+    ~OneThread() { omp_set_num_threads(before_); }
+    OneThread(const OneThread&) = delete;
+    OneThread& operator=(const OneThread&) = delete;
+
+private:
+    int before_ = omp_get_max_threads();
+};
+#endif
+
 }  // namespace xtape::kernels

@@ -1,11 +1,13 @@
 // Matrix products. `Product` says how one gemm serves an operand's stacked matrices, forward and in both vjps.
 
 #include <xtape/engine/kernels/gemm.hpp>
+#include <xtape/engine/kernels/gemm_bf16.hpp>
 #include <xtape/engine/kernels/norm.hpp>
 #include <xtape/engine/kernels/parallel.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/ops/located.hpp>
+#include <xtape/engine/precision.hpp>
 
 #include <fmt/format.h>
 
@@ -14,15 +16,30 @@ namespace {
 
 using kernels::Gemm;
 
+/// One gemm, in bf16 where that is wanted and pays.
+template <class T> void multiply(const Gemm& g, Precision precision, const T* a, const T* b, T* c, const T* bias) {
+    if constexpr (std::same_as<T, float>) {
+        if (precision == Precision::bf16 && kernels::worth_bf16(g)) {
+            const auto scratch = Tensor<float>::unwritten({kernels::bf16_scratch(g)});
+            return kernels::gemm_bf16(g, a, b, c, bias, scratch.body()->data);
+        }
+    }
+    kernels::gemm(g, a, b, c, bias);
+}
+
 /// y = op(a) op(b) for matrices of m x k and k x n, `count` of them one behind the other. A 2-D b serves them all: then
 /// an a that is not transposed is one tall matrix.
 struct Product {
     bool transpose_a, transpose_b;
     Index count = 1, m = 1, n, k;
     bool one_b;
+    Precision precision;
 
-    Product(MatmulOptions options, const Shape& a, const Shape& b)
-        : transpose_a(options.transpose_a), transpose_b(options.transpose_b), one_b(b.rank() == 2) {
+    Product(MatmulOptions options, Precision precision, const Shape& a, const Shape& b)
+        : transpose_a(options.transpose_a),
+          transpose_b(options.transpose_b),
+          one_b(b.rank() == 2),
+          precision(precision) {
         n = b[transpose_b ? -2 : -1];
         k = b[transpose_b ? -1 : -2];
         if (one_b && !transpose_a) {
@@ -38,7 +55,7 @@ struct Product {
     template <class T>
     void run(Gemm shape, const T* x, Index x_step, const T* y, Index y_step, T* z, Index z_step,
              const T* bias = nullptr) const {
-        if (count == 1) return kernels::gemm(shape, x, y, z, bias);
+        if (count == 1) return multiply(shape, precision, x, y, z, bias);
         const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
         const bool threaded =
             z_step != 0 && !kernels::worth_threads(flops) && kernels::worth_threads(flops * static_cast<double>(count));
@@ -46,7 +63,7 @@ struct Product {
         kernels::parallel_for(count, 1, threaded, [&](Index i, Index) {
             Gemm one = shape;
             one.accumulate = shape.accumulate || (sums && i > 0);
-            kernels::gemm(one, x + i * x_step, y + i * y_step, z + i * z_step, bias);
+            multiply(one, precision, x + i * x_step, y + i * y_step, z + i * z_step, bias);
         });
         if (sums && count == 0) std::fill_n(z, shape.m * shape.n, T(0));
     }
@@ -163,23 +180,25 @@ Shape product_shape(const Names& names, MatmulOptions options, const Shape& a, c
 template <class T> struct Matmul {
     static constexpr std::string_view name = "matmul";
     MatmulOptions options;
+    Precision precision = product_precision();
 
     Shape shape(const Shape& a, const Shape& b) const { return product_shape({"matmul", "a", "b", ""}, options, a, b); }
 
     void forward(View<T> a, View<T> b, Out<T> y) const {
-        Product(options, a.shape, b.shape).forward(a.data, b.data, y.data);
+        Product(options, precision, a.shape, b.shape).forward(a.data, b.data, y.data);
     }
     void vjp(Grad<0, T> da, Input<1, T> b, Cotangent<T> dy) const {
-        Product(options, da.shape, b.shape).backward_a(da, b.data, dy.data);  // da = dy bᵀ
+        Product(options, precision, da.shape, b.shape).backward_a(da, b.data, dy.data);  // da = dy bᵀ
     }
     void vjp(Grad<1, T> db, Input<0, T> a, Cotangent<T> dy) const {
-        Product(options, a.shape, db.shape).backward_b(db, a.data, dy.data);  // db = aᵀ dy
+        Product(options, precision, a.shape, db.shape).backward_b(db, a.data, dy.data);  // db = aᵀ dy
     }
 };
 
 template <class T> struct Linear {
     static constexpr std::string_view name = "linear";
     MatmulOptions options;
+    Precision precision = product_precision();
 
     Shape shape(const Shape& x, const Shape& weight, const Shape& bias) const {
         if (weight.rank() != 2)
@@ -193,13 +212,13 @@ template <class T> struct Linear {
     }
 
     void forward(View<T> x, View<T> weight, View<T> bias, Out<T> y) const {
-        Product(options, x.shape, weight.shape).forward(x.data, weight.data, y.data, bias.data);
+        Product(options, precision, x.shape, weight.shape).forward(x.data, weight.data, y.data, bias.data);
     }
     void vjp(Grad<0, T> dx, Input<1, T> weight, Cotangent<T> dy) const {
-        Product(options, dx.shape, weight.shape).backward_a(dx, weight.data, dy.data);  // dx = dy Wᵀ
+        Product(options, precision, dx.shape, weight.shape).backward_a(dx, weight.data, dy.data);  // dx = dy Wᵀ
     }
     void vjp(Grad<1, T> dw, Input<0, T> x, Cotangent<T> dy) const {
-        Product(options, x.shape, dw.shape).backward_b(dw, x.data, dy.data);  // dW = xᵀ dy
+        Product(options, precision, x.shape, dw.shape).backward_b(dw, x.data, dy.data);  // dW = xᵀ dy
     }
     void vjp(Grad<2, T> dbias, Cotangent<T> dy) const {  // dbias = Σ over rows of dy
         kernels::add_rows(dy.shape.rows(), dbias.shape.size(), dy.data, dbias.data, dbias.accumulate);

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include <xtape/engine/kernels/gemm.hpp>
+#include <xtape/engine/kernels/gemm_bf16.hpp>
 #include <xtape/engine/kernels/parallel.hpp>
+#include <xtape/engine/threads.hpp>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -190,4 +192,40 @@ TEST_CASE("parallel_for: visits each tile once, with the same bounds whether thr
         for (Index i = 0; i < 1003; ++i) REQUIRE(begins[static_cast<std::size_t>(i)] == i / 10 * 10);
     }
     xtape::kernels::parallel_for(0, 10, true, [](Index, Index) { FAIL("a tile of nothing"); });
+}
+
+TEST_CASE("gemm_bf16: near the f32 product, whatever is transposed, added or threaded") {
+    if (!xtape::kernels::has_bf16()) return;
+    std::mt19937 random(7);
+    for (const bool transpose_a : {false, true}) {
+        for (const bool transpose_b : {false, true}) {
+            for (const bool accumulate : {false, true}) {
+                const Gemm wanted{.transpose_a = transpose_a,
+                                  .transpose_b = transpose_b,
+                                  .m = 300,
+                                  .n = 1100,
+                                  .k = 70,
+                                  .accumulate = accumulate};
+                const Problem<float> problem(wanted, 0, random);
+                const float* const bias = accumulate ? nullptr : problem.bias.data();
+                const std::vector<float> truth = problem.result(!accumulate);
+                std::vector<float> scratch(static_cast<std::size_t>(xtape::kernels::bf16_scratch(problem.shape)));
+                const auto run = [&] {
+                    std::vector<float> out = problem.c;
+                    xtape::kernels::gemm_bf16(problem.shape, problem.a.data(), problem.b.data(), out.data(), bias,
+                                              scratch.data());
+                    return out;
+                };
+                xtape::set_threads(1);
+                const std::vector<float> one = run();
+                xtape::set_threads(0);
+                CHECK(run() == one);
+                double worst = 0;
+                for (std::size_t i = 0; i < one.size(); ++i)
+                    worst = std::max(worst, static_cast<double>(std::abs(one[i] - truth[i])));
+                CHECK(worst < 70 * 0x1p-8);  // eight bits of each factor
+                CHECK(worst > 0);
+            }
+        }
+    }
 }

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <xtape/engine/kernels/gemm.hpp>
+
+namespace xtape::kernels {
+
+/// Whether this processor multiplies bfloat16, and oneDNN is there to do it.
+bool has_bf16();
+
+/// Whether a product is large enough for bf16 to pay.
+bool worth_bf16(const Gemm& shape);
+
+/// Elements of the scratch that gemm_bf16 wants.
+Index bf16_scratch(const Gemm& shape);
+
+/// `gemm` of operands rounded to bfloat16, with sums in f32. As there, the bits do not depend on the number of threads.
+/// Falls back to f32 where oneDNN has no memory.
+void gemm_bf16(const Gemm& shape, const float* a, const float* b, float* c, const float* bias, float* scratch);
+
+}  // namespace xtape::kernels
