@@ -26,7 +26,7 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
-    std::string folder, data, model;
+    std::string folder, data, model, out;
     bool json = false, best = false;
     GenerateSettings generate;
     AuditSettings audit;
@@ -106,6 +106,26 @@ void add_info(CLI::App& app, Arguments& arguments) {
     info->callback([&] { arguments.action = [&] { return print_info(RunFolder(arguments.folder), arguments.json); }; });
 }
 
+Exit convert(const Models& all, const std::filesystem::path& in, const std::filesystem::path& out) {
+    if (!std::filesystem::exists(in)) throw FileError(fmt::format("convert: {}: no such file or folder", in.string()));
+    std::string formats;
+    for (const auto& model : all) {
+        if (model->convert(in, out)) {
+            fmt::print("written to {}\n", out.string());
+            return Exit::done;
+        }
+        if (!model->formats().empty()) formats += fmt::format("; {}: {}", model->name(), model->formats());
+    }
+    throw UsageError(fmt::format("convert: cannot make {} of {}{}", out.string(), in.string(), formats));
+}
+
+void add_convert(CLI::App& app, const Models& all, Arguments& arguments) {
+    CLI::App* sub = app.add_subcommand("convert", "Turn a run folder into another program's checkpoint, or back");
+    sub->add_option("IN", arguments.folder, "A run folder, a checkpoint or a Hugging Face folder")->required();
+    sub->add_option("OUT", arguments.out, "A checkpoint to write, or a new run folder")->required();
+    sub->callback([&] { arguments.action = [&] { return convert(all, arguments.folder, arguments.out); }; });
+}
+
 int complain(Exit status, const std::exception& error) {
     fmt::print(stderr, "xtape: {}\n", error.what());
     return static_cast<int>(status);
@@ -124,6 +144,7 @@ int run_command(std::span<const char* const> words) {
     add_eval(app, all, arguments);
     add_audit(app, all, arguments);
     add_info(app, arguments);
+    add_convert(app, all, arguments);
     try {
         app.parse(static_cast<int>(words.size()), words.data());
         return static_cast<int>(arguments.action());

@@ -1,6 +1,7 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/engine/precision.hpp>
 #include <xtape/engine/threads.hpp>
+#include <xtape/models/llama/checkpoint.hpp>
 #include <xtape/models/llama/llama.hpp>
 #include <xtape/nn/safetensors.hpp>
 #include <xtape/optim/adam.hpp>
@@ -98,6 +99,28 @@ private:
     std::vector<std::int32_t> seen_;
 };
 
+/// A model from elsewhere as a run folder. Its tokenizer is the tokenizer.bin beside it, or bytes where there are 256.
+void write_run(const std::filesystem::path& out, const Llama<float>& model, const std::filesystem::path& from) {
+    const LlamaConfig& config = model.config();
+    const std::filesystem::path tokens =
+        (std::filesystem::is_directory(from) ? from : from.parent_path()) / "tokenizer.bin";
+    const bool has_tokens = std::filesystem::exists(tokens);
+    if (!has_tokens && config.vocab != 256)
+        throw FileError(fmt::format("convert: {}: no such file; it says what the {} tokens of the model are",
+                                    tokens.string(), config.vocab));
+    const models::Tokenizer tokenizer =
+        has_tokens ? models::Tokenizer::read_llama2c(tokens) : models::Tokenizer::bytes();
+    if (tokenizer.vocab() != config.vocab)
+        throw FileError(
+            fmt::format("convert: {} has {} tokens, the model {}", tokens.string(), tokenizer.vocab(), config.vocab));
+    const RunFolder run(out);
+    run.begin(false);
+    run.write_text("tokenizer.json", tokenizer.to_json());
+    nn::save(run.file("model.safetensors"), model);
+    run.write_text("config.json",
+                   Json{{"model", "llama"}, {"config", to_json(config)}, {"data", from.string()}}.dump(1));
+}
+
 class LlamaCommand final : public ModelCommand {
 public:
     std::string name() const override { return "llama"; }
@@ -191,6 +214,30 @@ public:
     }
 
     Exit audit(const AuditSettings& settings) const override { return audit_llama(settings); }
+
+    std::string formats() const override {
+        return "a run folder to llama2.c's model.bin (with tokenizer.bin beside it) and back, and a Hugging Face "
+               "folder "
+               "to a run folder";
+    }
+
+    bool convert(const std::filesystem::path& in, const std::filesystem::path& out) const override {
+        if (std::filesystem::is_regular_file(in)) {
+            if (in.extension() != ".bin") return false;
+            write_run(out, models::read_llama2c(in), in);
+            return true;
+        }
+        const RunFolder run(in);
+        if (run.is_foreign()) {
+            write_run(out, models::read_hugging_face(in), in);
+            return true;
+        }
+        if (out.extension() != ".bin" || run.read_config().at("model") != name()) return false;
+        const Trained trained(run);
+        models::write_llama2c(out, trained.model);
+        trained.tokenizer.write_llama2c(out.parent_path() / "tokenizer.bin");
+        return true;
+    }
 
 private:
     TrainSettings settings_;

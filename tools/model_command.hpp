@@ -45,6 +45,11 @@ public:
     virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
     virtual Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const = 0;
     virtual Exit audit(const AuditSettings& settings) const = 0;
+    /// From, to: writes a run folder as another program's checkpoint, or such a checkpoint as a run folder. False, with
+    /// nothing done, where one of the two is not this model's.
+    virtual bool convert(const std::filesystem::path&, const std::filesystem::path&) const { return false; }
+    /// What `convert` reads and writes besides run folders, in a few words; empty for nothing.
+    virtual std::string formats() const { return {}; }
 };
 
 /// The list of models.

@@ -21,6 +21,12 @@ constexpr std::string_view files[] = {
 
 bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.json")); }
 
+bool RunFolder::is_foreign() const {
+    if (!holds_run()) return false;
+    const Json config = Json::parse(read_text("config.json"), nullptr, false);
+    return config.is_object() && !config.contains("model");
+}
+
 void RunFolder::begin(bool overwrite) const {
     if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_))
         throw FileError(fmt::format("train: {} is not a folder", path_.string()));
@@ -74,6 +80,7 @@ void RunFolder::write_metrics(std::span<const Metric> metrics) const {
 
 std::vector<Metric> RunFolder::read_metrics() const {
     std::vector<Metric> metrics;
+    if (!std::filesystem::exists(file("metrics.jsonl"))) return metrics;
     std::istringstream lines(read_text("metrics.jsonl"));
     for (std::string line; std::getline(lines, line);) {
         try {

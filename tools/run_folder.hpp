@@ -37,6 +37,8 @@ public:
     std::filesystem::path weights() const { return file(best_ ? "best.safetensors" : "model.safetensors"); }
     /// Whether a run has been started here.
     bool holds_run() const;
+    /// Whether its config.json is another program's: it names no model of ours.
+    bool is_foreign() const;
     /// Makes the folder ready for a new run. Throws UsageError when it holds one and `overwrite` is not said,
     /// FileError when it cannot be made.
     void begin(bool overwrite) const;

@@ -207,3 +207,24 @@ TEST_CASE("llama: a Hugging Face folder is read") {
     nn::atomic_write(folder.path / "config.json", R"({"vocab_size": 11})");
     CHECK_THROWS_WITH(models::read_hugging_face(folder.path), Contains("num_attention_heads"));
 }
+
+TEST_CASE("llama: a Hugging Face folder gives the logits that PyTorch computes") {
+    const Folder folder;
+    const auto script = std::filesystem::path(__FILE__).parent_path() / "hugging_face.py";
+    const int status = std::system(("/usr/bin/python3 " + script.string() + " " + folder.path.string()).c_str());
+    if (status != 0) {
+        WARN("not checked: no python3 with PyTorch");
+        return;
+    }
+    const auto model = models::read_hugging_face(folder.path);
+    const nn::SafetensorsFile check(folder.path / "check.safetensors");
+    std::vector<std::int32_t> tokens;
+    const auto numbers = check.tensor<float>("tokens");
+    for (const float token : numbers.values()) tokens.push_back(static_cast<std::int32_t>(token));
+    tokens.push_back(0);
+    const Tensor<float> logits = model(models::pack(std::span(&tokens, 1))), truth = check.tensor<float>("logits");
+    REQUIRE(logits.shape() == truth.shape());
+    float worst = 0;
+    for (Index i = 0; i < truth.size(); ++i) worst = std::max(worst, std::abs(logits.data()[i] - truth.data()[i]));
+    CHECK(worst < 1e-4f);
+}
