@@ -9,9 +9,12 @@ tools/install_dependencies.sh
 cmake --preset release
 cmake --build --preset release
 
+echo "== the peers do the same work"
+build/release/bin/bench_peers_check
+
 for program in build/release/bin/bench_*; do
     case "$program" in
-    */bench_table | *'*') continue ;;
+    */bench_table | */bench_peers_check | *'*') continue ;;
     esac
     echo "== ${program##*/}"
     "$program" --benchmark_repetitions=5 --benchmark_report_aggregates_only=true "$@"
