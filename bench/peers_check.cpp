@@ -1,6 +1,7 @@
 // The yardsticks must do the work that they stand for: the losses of ten training steps of each peer against the
 // hand-written reference, or against another peer, from equal parameters. Exit status 1 where they differ.
 
+#include <xtape/bench/peers/lrnn.h>
 #include <xtape/bench/peers/microgpt.h>
 #include <xtape/tests/reference/llama.hpp>
 #include <xtape/tests/reference/optimizers.hpp>
@@ -108,6 +109,7 @@ bool check_llama(int kv_heads, bool bf16, double tolerance) {
 
 bool check_all() {
     bool good = report("microgpt, C", microgpt_check() == 0, "gradients by central differences, Adam");
+    good &= report("lrnn, C", lrnn_check() == 0, "gradients by central differences, clip, Adam");
 #ifdef XTAPE_HAS_TORCH
     good &= check_llama(4, false, 1e-5);
     good &= check_llama(2, false, 1e-5);
