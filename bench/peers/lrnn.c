@@ -428,14 +428,14 @@ static void clip(const Lrnn* m, double largest) {
         for (size_t i = 0; i < m->elements; i++) m->gradients[i] *= scale;
 }
 
+/// Adam(0.9, 0.999, 1e-8).
 static void adam(Lrnn* m, float learning_rate) {
-    const float beta1 = 0.9f, beta2 = 0.999f;
     m->steps++;
     const float correction1 = (float)(1 - pow(0.9, m->steps)), correction2 = (float)(1 - pow(0.999, m->steps));
     float *p = m->parameters, *first = m->first_moment, *second = m->second_moment, *g = m->gradients;
     for (size_t i = 0; i < m->elements; i++) {
-        first[i] = beta1 * first[i] + (1 - beta1) * g[i];
-        second[i] = beta2 * second[i] + (1 - beta2) * g[i] * g[i];
+        first[i] += 0.1f * (g[i] - first[i]);
+        second[i] += 0.001f * (g[i] * g[i] - second[i]);
         p[i] -= learning_rate * (first[i] / correction1) / (sqrtf(second[i] / correction2) + 1e-8f);
     }
 }
