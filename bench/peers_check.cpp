@@ -4,12 +4,14 @@
 #include <xtape/bench/peers/lrnn.h>
 #include <xtape/bench/peers/microgpt.h>
 #include <xtape/tests/reference/llama.hpp>
+#include <xtape/tests/reference/microgpt.hpp>
 #include <xtape/tests/reference/optimizers.hpp>
 
 #ifdef XTAPE_HAS_TORCH
 #include <xtape/bench/peers/torch_gate.hpp>
 #include <xtape/bench/peers/torch_llama.hpp>
 #include <xtape/bench/peers/torch_lrnn.hpp>
+#include <xtape/bench/peers/torch_microgpt.hpp>
 #endif
 
 #include <algorithm>
@@ -17,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,7 +29,7 @@ namespace xtape::bench {
 namespace {
 
 constexpr int steps = 10;
-constexpr double learning_rate = 3e-3;
+constexpr float learning_rate = 1.0f / 256;
 
 bool report(const std::string& what, bool good, const std::string& found) {
     fmt::print("{} {}: {}\n", good ? "good" : "BAD ", what, found);
@@ -45,8 +48,6 @@ bool compare_losses(const std::string& what, const std::function<double()>& step
     return report(what, worst <= tolerance, fmt::format("losses of {} steps differ by {:.1e} or less", steps, worst));
 }
 
-#ifdef XTAPE_HAS_TORCH
-
 using Floats = std::vector<std::vector<float>>;
 
 /// Normal values of deviation 0.3 around `mean`.
@@ -58,11 +59,72 @@ std::vector<float> drawn_values(std::size_t count, float mean, unsigned seed) {
     return values;
 }
 
-std::vector<const float*> pointers(const Floats& arrays) {
-    std::vector<const float*> all;
-    for (const std::vector<float>& array : arrays) all.push_back(array.data());
-    return all;
+std::vector<int> drawn_tokens(int count, int vocab, unsigned seed = 2) {
+    std::mt19937 random(seed);
+    std::vector<int> tokens;
+    for (int i = 0; i < count; ++i) tokens.push_back(static_cast<int>(random() % static_cast<unsigned>(vocab)));
+    return tokens;
 }
+
+using LrnnModel = std::unique_ptr<Lrnn, decltype(&lrnn_destroy)>;
+
+LrnnModel make_lrnn(const LrnnConfig& config, const Floats& values) {
+    std::vector<const float*> pointers;
+    for (const std::vector<float>& array : values) pointers.push_back(array.data());
+    return {lrnn_create(config, pointers.data()), lrnn_destroy};
+}
+
+constexpr LrnnConfig lrnn_config{
+    .vocab = 29, .dim = 16, .layers = 2, .heads = 2, .context = 12, .rank = 3, .ffn = 20, .slots = 3};
+
+/// Norms and whatever else is as long as they are have values around 1, others around 0.
+Floats lrnn_values() {
+    Floats values;
+    for (int i = 0; i < lrnn_tensors(lrnn_config); ++i) {
+        const std::size_t count = lrnn_elements(lrnn_config, i);
+        values.push_back(
+            drawn_values(count, count == std::size_t{lrnn_config.dim} ? 1.0f : 0.0f, static_cast<unsigned>(i)));
+    }
+    return values;
+}
+
+/// The targets of a window: its next tokens, and none for the last.
+std::vector<int> next_tokens(const std::vector<int>& tokens) {
+    std::vector<int> targets(tokens.begin() + 1, tokens.end());
+    targets.push_back(-1);
+    return targets;
+}
+
+/// An epoch takes the steps of its windows, the last of them shorter, and none where the loss overflows.
+bool check_lrnn_epoch() {
+    constexpr int offset = 1;
+    const std::vector<int> tokens = drawn_tokens(lrnn_config.context + 5, lrnn_config.vocab);
+    const auto count = static_cast<int>(tokens.size());
+    Floats values = lrnn_values();
+    const LrnnModel by_epoch = make_lrnn(lrnn_config, values), by_step = make_lrnn(lrnn_config, values);
+    int skipped = 0;
+    const float loss = lrnn_epoch(by_epoch.get(), tokens.data(), count, offset, learning_rate, &skipped);
+    float sum = 0;
+    for (int start = offset; start < count; start += lrnn_config.context) {
+        const auto end = tokens.begin() + std::min(start + lrnn_config.context, count);
+        const std::vector<int> window(tokens.begin() + start, end);
+        sum += lrnn_step(by_step.get(), window.data(), next_tokens(window).data(), static_cast<int>(window.size()),
+                         learning_rate);
+    }
+    const bool same = skipped == 0 && std::abs(loss - sum / 2) <= 1e-6f * loss;
+
+    values.back().assign(values.back().size(), 3e38f);
+    const LrnnModel overflowing = make_lrnn(lrnn_config, values);
+    lrnn_epoch(overflowing.get(), tokens.data(), count, offset, learning_rate, &skipped);
+    std::vector<float> embedding(values.front().size());
+    lrnn_parameter(overflowing.get(), 0, embedding.data());
+    return report("lrnn, C, an epoch", same && skipped == 2 && embedding == values.front(),
+                  fmt::format("loss {:.6f} as step by step; {} windows skipped where it overflows", loss, skipped));
+}
+
+#ifdef XTAPE_HAS_TORCH
+
+std::vector<std::span<const float>> views(const Floats& arrays) { return {arrays.begin(), arrays.end()}; }
 
 /// Fills `arrays`: norms with values around 1, others around 0. In f32, so that a reference in f64 and a peer in f32
 /// start from the same numbers.
@@ -76,11 +138,28 @@ Floats fill(reference::Arrays<double>& arrays) {
     return all;
 }
 
-std::vector<int> drawn_tokens(int count, int vocab) {
-    std::mt19937 random(2);
-    std::vector<int> tokens;
-    for (int i = 0; i < count; ++i) tokens.push_back(static_cast<int>(random() % static_cast<unsigned>(vocab)));
-    return tokens;
+bool check_microgpt() {
+    constexpr int rows = 30;
+    const reference::MicrogptConfig config;
+    const reference::Batch batch{
+        drawn_tokens(rows, config.vocab, 2), drawn_tokens(rows, config.vocab, 3), {0, 5, 6, 14, rows}};
+    reference::Arrays<double> parameters = reference::microgpt_parameters<double>(config);
+    const Floats values = fill(parameters);
+    const float* pointers[MICROGPT_TENSORS];
+    std::ranges::transform(values, pointers, [](const std::vector<float>& array) { return array.data(); });
+    peers::TorchMicrogpt torch(config.dim, pointers);
+    reference::Adam<double> adam;
+    const auto expected = [&] {
+        const auto run = reference::microgpt_run<double>(config, parameters, batch);
+        adam.step(parameters, run.gradients, learning_rate);
+        return run.loss;
+    };
+    const auto step = [&] {
+        const auto& [inputs, targets, offsets] = batch;
+        return torch.step(inputs.data(), targets.data(), offsets.data(), static_cast<int>(offsets.size()) - 1,
+                          learning_rate);
+    };
+    return compare_losses("microgpt, PyTorch", step, expected, 1e-5);
 }
 
 bool check_llama(int kv_heads, bool bf16, double tolerance) {
@@ -100,7 +179,7 @@ bool check_llama(int kv_heads, bool bf16, double tolerance) {
                              .ffn = config.ffn,
                              .context = config.context,
                              .bf16 = bf16},
-                            pointers(values));
+                            views(values));
     reference::Adam<double> adam({.beta1 = 0.9, .beta2 = 0.999, .weight_decay = 0.01});
     const auto expected = [&] {
         auto run = reference::llama_run<double>(config, parameters, batch);
@@ -116,25 +195,13 @@ bool check_llama(int kv_heads, bool bf16, double tolerance) {
 }
 
 bool check_lrnn() {
-    constexpr int length = 12;
-    const LrnnConfig config{29, 16, 2, 2, length, 3, 20, 3};
-    Floats values;
-    for (int i = 0; i < lrnn_tensors(config); ++i) {
-        const std::size_t count = lrnn_elements(config, i);
-        const float mean = count == static_cast<std::size_t>(config.dim) ? 1.0f : 0.0f;
-        values.push_back(drawn_values(count, mean, static_cast<unsigned>(i)));
-    }
-    const std::vector<int> inputs = drawn_tokens(length, config.vocab);
-    std::vector<int> targets(inputs.begin() + 1, inputs.end());
-    targets.push_back(-1);
-    const std::unique_ptr<Lrnn, decltype(&lrnn_destroy)> c(lrnn_create(config, pointers(values).data()), lrnn_destroy);
-    peers::TorchLrnn torch(
-        {config.vocab, config.dim, config.layers, config.heads, config.rank, config.ffn, config.slots},
-        pointers(values));
-    const auto step = [&] { return torch.step(inputs.data(), targets.data(), length, learning_rate); };
-    const auto c_step = [&] {
-        return lrnn_step(c.get(), inputs.data(), targets.data(), length, static_cast<float>(learning_rate));
-    };
+    const Floats values = lrnn_values();
+    const LrnnConfig& c = lrnn_config;
+    const LrnnModel model = make_lrnn(c, values);
+    peers::TorchLrnn torch({c.vocab, c.dim, c.layers, c.heads, c.rank, c.ffn, c.slots}, views(values));
+    const std::vector<int> inputs = drawn_tokens(c.context, c.vocab), targets = next_tokens(inputs);
+    const auto step = [&] { return torch.step(inputs.data(), targets.data(), c.context, learning_rate); };
+    const auto c_step = [&] { return lrnn_step(model.get(), inputs.data(), targets.data(), c.context, learning_rate); };
     return compare_losses("lrnn, PyTorch against C", step, c_step, 1e-5);
 }
 
@@ -158,7 +225,7 @@ bool check_gate() {
         values.push_back(drawn_values(static_cast<std::size_t>(size), 0, static_cast<unsigned>(values.size())));
     const peers::TorchGateBatch batch{
         drawn_tokens(23, config.vocab), {0, 5, 6, 15, 23}, {3, -1, -1, 7}, {0, 1, 0, 0}, {2, 4, 1, 0.5f}};
-    peers::TorchGate torch(config, pointers(values));
+    peers::TorchGate torch(config, views(values));
     const auto mean = [&] {
         double sum = 0;
         for (std::size_t i = 0; i < batch.next.size(); ++i) sum += torch.step(example(batch, i), 0);
@@ -173,7 +240,9 @@ bool check_gate() {
 bool check_all() {
     bool good = report("microgpt, C", microgpt_check() == 0, "gradients by central differences, Adam");
     good &= report("lrnn, C", lrnn_check() == 0, "gradients by central differences, clip, Adam");
+    good &= check_lrnn_epoch();
 #ifdef XTAPE_HAS_TORCH
+    good &= check_microgpt();
     good &= check_llama(4, false, 1e-5);
     good &= check_llama(2, false, 1e-5);
     good &= check_llama(2, true, 3e-2);

@@ -35,8 +35,8 @@ void lrnn_destroy(Lrnn* model);
 float lrnn_step(Lrnn* model, const int* inputs, const int* targets, int length, float learning_rate);
 
 /// One epoch: a step on each window of `context` tokens from `offset` on (0 to 9, drawn by the caller), the last one
-/// shorter; each token of a window but the first is a target. Returns the mean of the finite losses; the number of
-/// windows skipped is added to `skipped`. The published course is 20 epochs at a learning rate of 3e-4.
+/// shorter; each token of a window but the first is a target. Returns the mean of the finite losses (NaN of none); the
+/// number of windows skipped is added to `skipped`. The published course: 20 epochs at a learning rate of 3e-4.
 float lrnn_epoch(Lrnn* model, const int* tokens, int count, int offset, float learning_rate, int* skipped);
 
 /// Copies array `index` as it is now, or its gradient as of the last step, as scaled by the clip.

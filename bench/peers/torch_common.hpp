@@ -4,6 +4,9 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
 #include <vector>
 
 namespace peers {
@@ -29,14 +32,19 @@ inline torch::Tensor copy_of(const float* values, at::IntArrayRef shape) {
     return torch::from_blob(const_cast<float*>(values), shape).clone();
 }
 
-/// Copies one array after another.
+/// Copies one array after another. Throws c10::Error for one that has not the size of the shape.
 class Arrays {
 public:
-    explicit Arrays(const std::vector<const float*>& arrays) : next_(arrays.data()) {}
-    torch::Tensor operator()(at::IntArrayRef shape) { return copy_of(*next_++, shape); }
+    explicit Arrays(const std::vector<std::span<const float>>& arrays) : next_(arrays.begin()), end_(arrays.end()) {}
+
+    torch::Tensor operator()(at::IntArrayRef shape) {
+        const auto size = static_cast<std::size_t>(c10::multiply_integers(shape));
+        TORCH_CHECK(next_ != end_ && next_->size() == size, "a parameter does not fit the shape ", shape);
+        return copy_of((next_++)->data(), shape);
+    }
 
 private:
-    const float* const* next_;
+    std::vector<std::span<const float>>::const_iterator next_, end_;
 };
 
 inline torch::Tensor ids(const int* values, int64_t count) {

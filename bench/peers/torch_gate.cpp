@@ -156,7 +156,7 @@ struct TorchGate::Impl {
     }
 };
 
-TorchGate::TorchGate(const TorchGateConfig& config, const std::vector<const float*>& parameters)
+TorchGate::TorchGate(const TorchGateConfig& config, const std::vector<std::span<const float>>& parameters)
     : impl_(std::make_unique<Impl>(config, Arrays(parameters))) {}
 TorchGate::~TorchGate() = default;
 TorchGate::TorchGate(TorchGate&&) noexcept = default;

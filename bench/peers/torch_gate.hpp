@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace peers {
@@ -26,7 +27,7 @@ public:
     /// Parameters row-major (out x in): token_embedding, position_embedding; for each layer ln1.weight, ln1.bias,
     /// attention.wq, bq, wk, bk, wv, bv, wo, bo, ln2.weight, ln2.bias, ffn.w1, b1, w2, b2; final_ln.weight,
     /// final_ln.bias, output.weight, output.bias, gate.weight, gate.bias.
-    TorchGate(const TorchGateConfig& config, const std::vector<const float*>& parameters);
+    TorchGate(const TorchGateConfig& config, const std::vector<std::span<const float>>& parameters);
     ~TorchGate();
     TorchGate(TorchGate&&) noexcept;
     TorchGate& operator=(TorchGate&&) noexcept;

@@ -120,7 +120,7 @@ struct TorchLlama::Impl {
     }
 };
 
-TorchLlama::TorchLlama(const TorchLlamaConfig& config, const std::vector<const float*>& parameters)
+TorchLlama::TorchLlama(const TorchLlamaConfig& config, const std::vector<std::span<const float>>& parameters)
     : impl_(std::make_unique<Impl>(config, Arrays(parameters))) {}
 TorchLlama::~TorchLlama() = default;
 TorchLlama::TorchLlama(TorchLlama&&) noexcept = default;

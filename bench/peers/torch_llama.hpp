@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace peers {
@@ -19,7 +20,7 @@ class TorchLlama {
 public:
     /// Parameters row-major (out x in): token_embedding; for each layer attention_norm, wq, wk, wv, wo, ffn_norm, w1,
     /// w2, w3; final_norm; classifier.
-    TorchLlama(const TorchLlamaConfig& config, const std::vector<const float*>& parameters);
+    TorchLlama(const TorchLlamaConfig& config, const std::vector<std::span<const float>>& parameters);
     ~TorchLlama();
     TorchLlama(TorchLlama&&) noexcept;
     TorchLlama& operator=(TorchLlama&&) noexcept;

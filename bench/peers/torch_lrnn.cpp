@@ -139,7 +139,7 @@ struct TorchLrnn::Impl {
     }
 };
 
-TorchLrnn::TorchLrnn(const TorchLrnnConfig& config, const std::vector<const float*>& parameters)
+TorchLrnn::TorchLrnn(const TorchLrnnConfig& config, const std::vector<std::span<const float>>& parameters)
     : impl_(std::make_unique<Impl>(config, Arrays(parameters))) {}
 TorchLrnn::~TorchLrnn() = default;
 TorchLrnn::TorchLrnn(TorchLrnn&&) noexcept = default;

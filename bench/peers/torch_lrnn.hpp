@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace peers {
@@ -16,7 +17,7 @@ struct TorchLrnnConfig {
 class TorchLrnn {
 public:
     /// Parameters row-major (in x out) in the order of lrnn.h.
-    TorchLrnn(const TorchLrnnConfig& config, const std::vector<const float*>& parameters);
+    TorchLrnn(const TorchLrnnConfig& config, const std::vector<std::span<const float>>& parameters);
     ~TorchLrnn();
     TorchLrnn(TorchLrnn&&) noexcept;
     TorchLrnn& operator=(TorchLrnn&&) noexcept;
