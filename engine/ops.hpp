@@ -26,10 +26,12 @@ template <Real T> Tensor<T> minimum(const Tensor<T>& a, const Tensor<T>& b, Wher
 /// a where the condition is not 0, else b; what is not chosen does not show, not even a NaN.
 template <Real T>
 Tensor<T> where(const Tensor<T>& condition, const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here());
-/// c x, x + c, and −x.
+/// c x, x + c, −x, and c / x.
 template <Real T> Tensor<T> scale(const Tensor<T>& x, std::type_identity_t<T> c, Where where = Where::here());
 template <Real T> Tensor<T> offset(const Tensor<T>& x, std::type_identity_t<T> c, Where where = Where::here());
 template <Real T> Tensor<T> neg(const Tensor<T>& x, Where where = Where::here());
+template <Real T>
+Tensor<T> reciprocal(const Tensor<T>& x, std::type_identity_t<T> c = T(1), Where where = Where::here());
 
 template <Real T> Tensor<T> operator+(const Tensor<T>& a, const Tensor<T>& b) { return add(a, b, Where{}); }
 template <Real T> Tensor<T> operator-(const Tensor<T>& a, const Tensor<T>& b) { return sub(a, b, Where{}); }
@@ -44,6 +46,9 @@ template <Real T> Tensor<T> operator*(const Tensor<T>& x, std::type_identity_t<T
 template <Real T> Tensor<T> operator*(std::type_identity_t<T> c, const Tensor<T>& x) { return scale(x, c, Where{}); }
 template <Real T> Tensor<T> operator/(const Tensor<T>& x, std::type_identity_t<T> c) {
     return scale(x, T(1) / c, Where{});
+}
+template <Real T> Tensor<T> operator/(std::type_identity_t<T> c, const Tensor<T>& x) {
+    return reciprocal(x, c, Where{});
 }
 
 // ---- elementwise (ops/elementwise.cpp)
@@ -157,14 +162,56 @@ template <Real T> Tensor<T> logsumexp(const Tensor<T>& x, Where where = Where::h
 template <Real T> Tensor<T> rms_norm(const Tensor<T>& x, double eps = 1e-5, Where where = Where::here());
 template <Real T>
 Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight, double eps = 1e-5, Where where = Where::here());
+/// (x − mean(x)) / √(var(x) + eps), var being the mean of the squared differences; and the same times weight [D], plus
+/// bias [D].
+template <Real T> Tensor<T> layer_norm(const Tensor<T>& x, double eps = 1e-5, Where where = Where::here());
+template <Real T>
+Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, double eps = 1e-5,
+                     Where where = Where::here());
 
-// ---- gather (ops/embedding.cpp)
+// ---- gather (ops/embedding.cpp, ops/segment.cpp)
 
 /// Rows of a table [V, D] at ids [...]: [..., D]. Throws ValueError for an id outside the table.
 template <Real T> Tensor<T> embedding(const Tensor<T>& table, const Indices& ids, Where where = Where::here());
 /// The adjoint: rows x [..., D] added up into a table of V rows at ids [...].
 template <Real T>
 Tensor<T> scatter_add(const Tensor<T>& x, const Indices& ids, Index rows, Where where = Where::here());
+/// The mean of each of the sequences that x [N, ...] is made of: [B, ...]. They begin and end at `offsets` [B + 1].
+/// Throws ValueError for an empty one.
+template <Real T> Tensor<T> segment_mean(const Tensor<T>& x, const Indices& offsets, Where where = Where::here());
+
+// ---- rope (ops/rope.cpp)
+
+/// Which channels of a head of width h are pair i: 2i and 2i + 1, or i and i + h/2 (as in Hugging Face checkpoints).
+enum class RopeForm { interleaved, half_split };
+struct RopeOptions {
+    int heads = 1;
+    double theta = 10000;
+    RopeForm form = RopeForm::interleaved;
+};
+/// Rotary positions: pair i of each head, (a, b), becomes (a cos φ − b sin φ, a sin φ + b cos φ) with the angle
+/// φ = t θ^(−2i/h) at position t; for x [..., heads h] and a position for each of its rows. Angles are in double.
+template <Real T>
+Tensor<T> rope(const Tensor<T>& x, const Indices& positions, RopeOptions options, Where where = Where::here());
+
+// ---- scan (ops/scan.cpp, ops/slot_memory.cpp): along the first axis, time
+
+struct ScanOptions {
+    bool exclusive = false;     ///< y_t = h_{t−1}, the state before b_t is added, instead of h_t
+    bool checkpointed = false;  ///< the tape keeps b and every √S-th state, not y: the same bits
+};
+/// y_t = h_t = a_t ⊙ h_{t−1} + b_t for b [S, ...] and an a that broadcasts to it, from h = 0 where a sequence begins
+/// (see `offsets` of causal_attention; another h to begin with is one more row of b in front). Time grows with S.
+template <Real T>
+Tensor<T> causal_scan(const Tensor<T>& a, const Tensor<T>& b, const Indices& offsets = {}, ScanOptions options = {},
+                      Where where = Where::here());
+/// A memory of M slots for each channel, read before it is written: [2, S, D], the first half being Σ_m read_{t,m}
+/// N_{t,m} and the second Σ_m read_{t,m} E_{t,m}, of N_{t+1,m} = decay_t ⊙ N_{t,m} + write_{t,m} k_t ⊙ v_t and
+/// E_{t+1,m} = decay_t ⊙ E_{t,m} + write_{t,m} k_t; for decay, k and v [S, D], write and read [S, M]. The states are 0
+/// where a sequence begins (see `offsets` of causal_attention). Only every √S-th of them is kept.
+template <Real T>
+Tensor<T> slot_memory(const Tensor<T>& decay, const Tensor<T>& write, const Tensor<T>& read, const Tensor<T>& k,
+                      const Tensor<T>& v, const Indices& offsets = {}, Where where = Where::here());
 
 // ---- attention (ops/attention.cpp)
 
@@ -181,7 +228,20 @@ template <Real T>
 Tensor<T> causal_attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, const Indices& offsets,
                            AttentionOptions options, Where where = Where::here());
 
-// ---- losses (ops/loss.cpp)
+// ---- dropout (ops/dropout.cpp)
+
+/// What a mask follows from, besides the place of an element: no state, so that remat, a replay and any number of
+/// threads agree.
+struct DropoutKey {
+    std::uint64_t seed = 0;
+    std::uint32_t step = 0;    ///< of the training
+    std::uint32_t record = 0;  ///< a number of its own for each dropout of a model
+};
+/// x / (1 − p) where an element is kept, else 0; each is dropped with probability p. p = 0 is x itself.
+/// Throws ValueError for p outside [0, 1).
+template <Real T> Tensor<T> dropout(const Tensor<T>& x, double p, DropoutKey key, Where where = Where::here());
+
+// ---- losses (ops/loss.cpp, ops/entropy.cpp): means, summed in double
 
 struct CrossEntropyOptions {
     std::int32_t ignore_index = std::numeric_limits<std::int32_t>::min();  ///< rows with this target do not count
@@ -192,5 +252,21 @@ struct CrossEntropyOptions {
 template <Real T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
                         Where where = Where::here());
+/// The same row by row, not averaged, in the shape of the targets; a row that does not count is 0.
+template <Real T>
+Tensor<T> row_cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
+                            Where where = Where::here());
+/// The mean of w (log(1 + e^s) − y s) over logits s, targets y in [0, 1] and weights w (1 where left out), all of one
+/// shape: exact for every s. It is the mean of −w (y log σ(s) + (1 − y) log(1 − σ(s))).
+template <Real T>
+Tensor<T> binary_cross_entropy_with_logits(const Tensor<T>& logits, const Tensor<T>& targets,
+                                           const Tensor<T>& weights = {}, Where where = Where::here());
+/// The mean of −w (y log p + (1 − y) log(1 − p)) over probabilities p, clamped to [1e-7, 1 − 1e-7]; the gradient is
+/// zero where that clamps.
+template <Real T>
+Tensor<T> binary_cross_entropy(const Tensor<T>& probabilities, const Tensor<T>& targets, const Tensor<T>& weights = {},
+                               Where where = Where::here());
+/// The mean of (x − y)², for two of one shape.
+template <Real T> Tensor<T> mean_squared_error(const Tensor<T>& x, const Tensor<T>& y, Where where = Where::here());
 
 }  // namespace xtape

@@ -27,7 +27,7 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
     std::string folder, data, model;
-    bool json = false;
+    bool json = false, best = false;
     GenerateSettings generate;
     AuditSettings audit;
     std::function<Exit()> action;
@@ -75,10 +75,11 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
         ->check(CLI::Range(0.0, 1.0));
     generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(CLI::PositiveNumber);
     generate->add_option("--seed", settings.seed, "Of the samples");
+    generate->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     generate->add_flag("--json", settings.json, "Print one JSON object");
     generate->callback([&] {
         arguments.action = [&] {
-            const RunFolder run(arguments.folder);
+            const RunFolder run(arguments.folder, arguments.best);
             return model_of(all, run).generate(run, settings);
         };
     });
@@ -88,10 +89,11 @@ void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* eval = app.add_subcommand("eval", "Loss and perplexity of a trained model on a file");
     eval->add_option("DIR", arguments.folder, "A run folder")->required();
     eval->add_option("--data", arguments.data, "The file")->required();
+    eval->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     eval->add_flag("--json", arguments.json, "Print one JSON object");
     eval->callback([&] {
         arguments.action = [&] {
-            const RunFolder run(arguments.folder);
+            const RunFolder run(arguments.folder, arguments.best);
             return model_of(all, run).eval(run, arguments.data, arguments.json);
         };
     });

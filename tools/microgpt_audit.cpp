@@ -1,8 +1,8 @@
 #include <xtape/engine/ops.hpp>
 #include <xtape/models/microgpt/microgpt.hpp>
 #include <xtape/tests/reference/microgpt.hpp>
-#include <xtape/tools/audit.hpp>
 #include <xtape/tools/microgpt_audit.hpp>
+#include <xtape/tools/reference_subject.hpp>
 
 #include <cmath>
 
@@ -11,94 +11,38 @@
 namespace xtape::tools {
 namespace {
 
-using models::Batch;
 using models::Microgpt;
 using models::MicrogptConfig;
-using Sequences = std::vector<std::vector<std::int32_t>>;
 
-/// Token sequences of the given numbers of inputs.
-Sequences draw_sequences(std::span<const int> lengths, int vocab, nn::Rng& rng) {
-    Sequences sequences;
-    for (const int length : lengths) {
-        auto& sequence = sequences.emplace_back();
-        for (int i = 0; i <= length; ++i) sequence.push_back(static_cast<std::int32_t>(rng.below(vocab)));
+/// Embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for the classifier.
+struct MicrogptAudit {
+    template <class T> using Model = Microgpt<T>;
+    MicrogptConfig config;
+    std::vector<int> lengths;
+    double loudness = 1;
+    models::Batch batch = {};
+
+    double center(const std::string&) const { return 0; }
+    double spread(const std::string& name, const Shape& shape) const {
+        if (name == "wte" || name == "wpe") return 0.5;
+        return (name == "wout" ? loudness : 1) / std::sqrt(static_cast<double>(shape[0]));
     }
-    return sequences;
-}
-
-template <class T> reference::Arrays<T> arrays_of(const Microgpt<double>& model) {
-    reference::Arrays<T> arrays;
-    for (const auto& [name, parameter] : nn::parameters(model)) {
-        auto& array = arrays.emplace_back();
-        array.name = name;
-        for (const Index extent : parameter->shape()) array.shape.push_back(static_cast<int>(extent));
-        for (const double value : parameter->values()) array.values.push_back(static_cast<T>(value));
+    void draw_inputs(nn::Rng& rng) { batch = models::pack(draw_sequences(lengths, config.vocab, rng)); }
+    template <class T> Tensor<T> output(const Microgpt<T>& model) const { return model(batch); }
+    template <class T> Tensor<T> loss(const Microgpt<T>&, const Tensor<T>& logits) const {
+        return cross_entropy(logits, batch.targets);
     }
-    return arrays;
-}
-
-class MicrogptSubject final : public AuditSubject {
-public:
-    /// Embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for the classifier.
-    MicrogptSubject(const MicrogptConfig& config, std::span<const int> lengths, double loudness, std::uint64_t seed)
-        : model64_(nn::build<Microgpt<double>>(config, seed)), model32_(nn::build<Microgpt<float>>(config, seed)) {
-        nn::Rng rng(seed + 1000);
-        for (const auto& [name, parameter] : nn::parameters(model64_)) {
-            const bool embedding = name == "wte" || name == "wpe";
-            const double stddev = embedding ? 0.5 : 1 / std::sqrt(static_cast<double>(parameter->shape()[0]));
-            for (double& value : parameter->write())
-                value = static_cast<float>(stddev * rng.normal() * (name == "wout" ? loudness : 1));
-        }
-        nn::copy_parameters(model64_, model32_);
-        const Sequences sequences = draw_sequences(lengths, config.vocab, rng);
-        batch_ = models::pack(sequences);
-        reference_batch_.inputs.assign(batch_.tokens.values().begin(), batch_.tokens.values().end());
-        reference_batch_.targets.assign(batch_.targets.values().begin(), batch_.targets.values().end());
-        reference_batch_.offsets.push_back(0);
-        for (const int length : lengths) reference_batch_.offsets.push_back(reference_batch_.offsets.back() + length);
+    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
+        const reference::MicrogptConfig plain{.vocab = config.vocab,
+                                              .dim = config.dim,
+                                              .heads = config.heads,
+                                              .ffn = config.ffn,
+                                              .block = config.block,
+                                              .layers = config.layers,
+                                              .norm = static_cast<reference::Norm>(config.norm),
+                                              .act = static_cast<reference::Act>(config.act)};
+        return reference::microgpt_run<T>(plain, parameters, reference_batch<reference::Batch>(batch, lengths), fault);
     }
-
-    std::vector<NamedParameter> parameters() override {
-        std::vector<NamedParameter> all;
-        for (const auto& [name, parameter] : nn::parameters(model64_)) all.push_back({name, parameter});
-        return all;
-    }
-    Tensor<double> loss() const override { return model64_.loss(batch_); }
-    Evaluation tape64() override { return on_tape(model64_); }
-    Evaluation tape32() override { return on_tape(model32_); }
-    Evaluation reference64(const std::string& fault) const override { return by_hand<double>(fault); }
-    Evaluation reference32(const std::string& fault) const override { return by_hand<float>(fault); }
-
-private:
-    template <class T> Evaluation on_tape(Microgpt<T>& model) const {
-        return evaluate_on_tape(
-            nn::parameters(model), [&] { return model(batch_); },
-            [&](const Tensor<T>& logits) { return cross_entropy(logits, batch_.targets); });
-    }
-
-    template <class T> Evaluation by_hand(const std::string& fault) const {
-        const MicrogptConfig& c = model64_.config();
-        const reference::MicrogptConfig config{.vocab = c.vocab,
-                                               .dim = c.dim,
-                                               .heads = c.heads,
-                                               .ffn = c.ffn,
-                                               .block = c.block,
-                                               .layers = c.layers,
-                                               .norm = static_cast<reference::Norm>(c.norm),
-                                               .act = static_cast<reference::Act>(c.act)};
-        const auto run = reference::microgpt_run<T>(config, arrays_of<T>(model64_), reference_batch_, fault);
-        Evaluation result;
-        result.output.assign(run.logits.begin(), run.logits.end());
-        result.output.push_back(static_cast<double>(run.loss));
-        for (const auto& gradient : run.gradients)
-            result.gradients.emplace_back(gradient.values.begin(), gradient.values.end());
-        return result;
-    }
-
-    Microgpt<double> model64_;
-    Microgpt<float> model32_;
-    Batch batch_;
-    reference::Batch reference_batch_;
 };
 
 AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string act, std::vector<int> lengths,
@@ -110,7 +54,10 @@ AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string 
         lengths.size() == 1 ? fmt::format("1 name of {}", lengths[0]) : fmt::format("{} names packed", lengths.size()),
         loudness > 1 ? ", logits beyond 100" : "");
     return {std::move(settings),
-            [=](std::uint64_t draw) { return std::make_unique<MicrogptSubject>(config, lengths, loudness, draw + 1); },
+            [=](std::uint64_t draw) {
+                return std::make_unique<ReferenceSubject<MicrogptAudit>>(
+                    MicrogptAudit{.config = config, .lengths = lengths, .loudness = loudness}, draw + 1);
+            },
             usual_factors(positions + 1, config.dim / config.heads)};
 }
 

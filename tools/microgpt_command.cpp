@@ -146,7 +146,7 @@ struct Trained {
         if (tokenizer.vocab() != model.config().vocab)
             throw FileError(fmt::format("{}: the tokenizer has {} tokens, the model {}", run.path().string(),
                                         tokenizer.vocab(), model.config().vocab));
-        nn::load(run.file("model.safetensors"), model);
+        nn::load(run.weights(), model);
     }
 };
 
@@ -199,7 +199,7 @@ public:
                           {"data", source_of(settings_.data)},
                           {"flags", given_flags(*app_)}};
         if (settings_.resume) {
-            check_same(run, config);
+            run.check_same(config);
         } else {
             run.begin(settings_.overwrite);
             run.write_text("tokenizer.json", tokenizer.to_json());
@@ -248,16 +248,6 @@ public:
     Exit audit(const AuditSettings& settings) const override { return audit_microgpt(settings); }
 
 private:
-    static void check_same(const RunFolder& run, const Json& wanted) {
-        const Json found = run.read_config();
-        for (const char* key : {"model", "config", "seed"}) {
-            if (found.value(key, Json()) != wanted.at(key))
-                throw UsageError(fmt::format("train: {} holds a run with another {}: it was {}, now it is {}",
-                                             run.path().string(), key, found.value(key, Json()).dump(),
-                                             wanted.at(key).dump()));
-        }
-    }
-
     /// One name: the prompt, then a token at a time until the end token or `limit` tokens.
     static std::string sample(const Trained& trained, const std::string& prompt, int limit,
                               const models::SamplerOptions& how, nn::Rng& rng) {

@@ -13,8 +13,9 @@ namespace xtape::tools {
 namespace {
 
 constexpr std::size_t text_limit = std::size_t{1} << 28;
-constexpr std::string_view files[] = {"config.json",  "tokenizer.json", "model.safetensors", "optimizer.safetensors",
-                                      "trainer.json", "metrics.jsonl",  "loss.svg"};
+constexpr std::string_view files[] = {
+    "config.json",           "tokenizer.json", "model.safetensors", "best.safetensors",
+    "optimizer.safetensors", "trainer.json",   "metrics.jsonl",     "loss.svg"};
 
 }  // namespace
 
@@ -44,6 +45,15 @@ Json RunFolder::read_config() const {
         return config;
     } catch (const nlohmann::json::exception& error) {
         throw FileError(fmt::format("{}: {}", file("config.json").string(), error.what()));
+    }
+}
+
+void RunFolder::check_same(const Json& wanted) const {
+    const Json found = read_config();
+    for (const char* key : {"model", "config", "seed"}) {
+        if (found.value(key, Json()) != wanted.at(key))
+            throw UsageError(fmt::format("train: {} holds a run with another {}: it was {}, now it is {}",
+                                         path_.string(), key, found.value(key, Json()).dump(), wanted.at(key).dump()));
     }
 }
 

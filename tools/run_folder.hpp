@@ -1,6 +1,7 @@
 #pragma once
-// The folder of a training run: config.json, tokenizer.json, model.safetensors, optimizer.safetensors, trainer.json,
-// metrics.jsonl and loss.svg. Each file is written whole or not at all.
+// The folder of a training run: config.json, tokenizer.json, model.safetensors, best.safetensors (of the lowest
+// validation loss), optimizer.safetensors, trainer.json, metrics.jsonl and loss.svg. Each file is written whole or not
+// at all.
 
 #include <filesystem>
 #include <span>
@@ -28,10 +29,12 @@ struct Metric {
 
 class RunFolder {
 public:
-    explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
+    /// `best`: its weights are those of the lowest validation loss, not the last ones.
+    explicit RunFolder(std::filesystem::path path, bool best = false) : path_(std::move(path)), best_(best) {}
 
     const std::filesystem::path& path() const { return path_; }
     std::filesystem::path file(std::string_view name) const { return path_ / name; }
+    std::filesystem::path weights() const { return file(best_ ? "best.safetensors" : "model.safetensors"); }
     /// Whether a run has been started here.
     bool holds_run() const;
     /// Makes the folder ready for a new run. Throws UsageError when it holds one and `overwrite` is not said,
@@ -40,6 +43,8 @@ public:
 
     /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
     Json read_config() const;
+    /// Throws UsageError when the run here was made with another model, config or seed than `wanted` says.
+    void check_same(const Json& wanted) const;
     std::string read_text(std::string_view name) const;
     void write_text(std::string_view name, std::string_view text) const;
     /// Writes metrics.jsonl and loss.svg.
@@ -48,6 +53,7 @@ public:
 
 private:
     std::filesystem::path path_;
+    bool best_;
 };
 
 /// A curve of the loss over the steps as a self-contained SVG, with the validation loss as dots.

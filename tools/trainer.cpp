@@ -2,6 +2,7 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/optim/gradients.hpp>
+#include <xtape/tools/profile.hpp>
 #include <xtape/tools/progress.hpp>
 #include <xtape/tools/trainer.hpp>
 
@@ -51,6 +52,7 @@ struct Course {
     Index interval = 0;
     double training_seconds = 0;  ///< of batch, forward, backward and optimizer
     Index tokens = 0;
+    double best_validation = std::numeric_limits<double>::infinity();
     std::vector<Metric> metrics;
 
     void add(double loss) {
@@ -72,7 +74,8 @@ Json to_json(const Course& course) {
                 {"interval_sum", course.interval_sum},
                 {"interval", course.interval},
                 {"training_seconds", course.training_seconds},
-                {"tokens", course.tokens}};
+                {"tokens", course.tokens},
+                {"best_val_loss", std::isfinite(course.best_validation) ? Json(course.best_validation) : Json()}};
 }
 
 /// All that a resumed run needs: parameters, moments, and in the metadata the course. One file, so that a kill
@@ -84,13 +87,27 @@ nn::Arrays checkpoint_arrays(Learner& learner) {
     return arrays;
 }
 
-void save(Learner& learner, const Course& course, const RunFolder& run) {
-    const std::string trainer = to_json(course).dump(1);
-    nn::save_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner), {{"trainer", trainer}});
+void save_weights(Learner& learner, const Course& course, const std::filesystem::path& path) {
     std::vector<nn::ConstArray> weights;
     for (const auto& [name, parameter] : learner.parameters())
         weights.emplace_back(name, parameter->shape(), parameter->values());
-    nn::save_arrays(run.file("model.safetensors"), weights, {{"step", std::to_string(course.step)}});
+    nn::save_arrays(path, weights, {{"step", std::to_string(course.step)}});
+}
+
+/// Measures the validation loss, and keeps the weights when they are the best so far.
+std::optional<double> validate(Learner& learner, Course& course, const RunFolder& run) {
+    const std::optional<double> loss = learner.validate();
+    if (loss && *loss < course.best_validation) {
+        course.best_validation = *loss;
+        save_weights(learner, course, run.file("best.safetensors"));
+    }
+    return loss;
+}
+
+void save(Learner& learner, const Course& course, const RunFolder& run) {
+    const std::string trainer = to_json(course).dump(1);
+    nn::save_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner), {{"trainer", trainer}});
+    save_weights(learner, course, run.file("model.safetensors"));
     run.write_text("trainer.json", trainer);
     run.write_metrics(course.metrics);
 }
@@ -106,6 +123,7 @@ Course restore(Learner& learner, const RunFolder& run) {
         course.interval = trainer.at("interval");
         course.training_seconds = trainer.at("training_seconds");
         course.tokens = trainer.at("tokens");
+        if (trainer.at("best_val_loss").is_number()) course.best_validation = trainer.at("best_val_loss");
     } catch (const std::exception& error) {
         throw FileError(fmt::format("{}: the state of the trainer is broken: {}",
                                     run.file("optimizer.safetensors").string(), error.what()));
@@ -174,12 +192,14 @@ void bind(CLI::App& app, TrainSettings& s) {
         ->check(CLI::NonNegativeNumber);
     CLI::Option* resume = app.add_flag("--resume", s.resume, "Go on from the last checkpoint of the folder");
     app.add_flag("--overwrite", s.overwrite, "Replace the run in the folder")->excludes(resume);
+    app.add_flag("--profile", s.profile, "Time each op, and compare the whole with the rate of a large product");
     app.add_flag("--quiet", s.quiet, "Show no progress");
     app.add_flag("--json", s.json, "Print one JSON object, and nothing else");
 }
 
 Json given_flags(const CLI::App& app) {
-    constexpr std::string_view of_one_call[] = {"out", "resume", "overwrite", "quiet", "json", "stop-after", "threads"};
+    constexpr std::string_view of_one_call[] = {"out",  "resume",     "overwrite", "quiet",
+                                                "json", "stop-after", "threads",   "profile"};
     Json flags = Json::object();
     for (const CLI::Option* option : app.get_options()) {
         const std::string name = option->get_single_name();
@@ -210,6 +230,7 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     const Index end = settings.stop_after > 0 ? std::min(settings.steps, settings.stop_after) : settings.steps;
     const Index metric_every = std::max<Index>(1, settings.steps / 200);
     const double nan = std::numeric_limits<double>::quiet_NaN();
+    const double product_rate = settings.profile ? measure_product_rate() : 0;
     Progress progress(course.step, settings.steps, !settings.quiet && !settings.json);
     TrainResult result;
     reset_pool_peak();
@@ -222,7 +243,7 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
         course.add(loss);
         const bool last = course.step == end || interrupted != 0;
         const bool evaluate = last || (settings.eval_every > 0 && course.step % settings.eval_every == 0);
-        if (evaluate) result.val_loss = learner.validate();
+        if (evaluate) result.val_loss = validate(learner, course, run);
         if (evaluate || course.step % metric_every == 0) {
             const double mean = course.interval_sum / static_cast<double>(course.interval);
             course.metrics.push_back({course.step, mean, evaluate ? result.val_loss.value_or(nan) : nan});
@@ -242,23 +263,31 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     result.tokens_per_second = static_cast<double>(course.tokens) / std::max(course.training_seconds, 1e-9);
     result.peak_bytes = pool_statistics().peak_bytes;
     result.interrupted = interrupted != 0;
+    if (settings.profile) {
+        result.utilisation = learner.flops_per_token() * result.tokens_per_second / product_rate;
+        if (!settings.json) print_profile(profile_step(learner, 0));
+    }
     return result;
 }
 
 Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run) {
     if (settings.json) {
-        const Json summary{{"steps", result.steps},
-                           {"loss_last_100", result.loss_last_100},
-                           {"val_loss", result.val_loss ? Json(*result.val_loss) : Json(nullptr)},
-                           {"seconds", result.seconds},
-                           {"us_per_step", result.us_per_step},
-                           {"tokens_per_second", result.tokens_per_second},
-                           {"peak_bytes", result.peak_bytes}};
+        Json summary{{"steps", result.steps},
+                     {"loss_last_100", result.loss_last_100},
+                     {"val_loss", result.val_loss ? Json(*result.val_loss) : Json(nullptr)},
+                     {"seconds", result.seconds},
+                     {"us_per_step", result.us_per_step},
+                     {"tokens_per_second", result.tokens_per_second},
+                     {"peak_bytes", result.peak_bytes}};
+        if (result.utilisation) summary["utilisation"] = *result.utilisation;
         fmt::print("{}\n", summary.dump());
     } else {
         fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}",
                    result.steps, result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
         if (result.val_loss) fmt::print(", validation loss: {:.4f}", *result.val_loss);
+        if (result.utilisation)
+            fmt::print("\n{:.1f}% of the rate of a large product, {:.1f} MiB of pooled memory at the peak",
+                       100 * *result.utilisation, static_cast<double>(result.peak_bytes) / (1 << 20));
         fmt::print("\nwritten to {}\n", run.path().string());
     }
     return result.interrupted ? Exit::interrupted : Exit::done;

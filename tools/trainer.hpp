@@ -30,6 +30,7 @@ struct TrainSettings {
     Index save_every = 0;  ///< 0: at the end alone
     bool resume = false;
     bool overwrite = false;
+    bool profile = false;
     bool quiet = false;
     bool json = false;
 };
@@ -55,6 +56,8 @@ public:
     virtual double learning_rate(Index step) const = 0;
     /// The loss over the whole validation part; none without one.
     virtual std::optional<double> validate() = 0;
+    /// Floating-point operations of forward and backward, by the model's formula; 0 where none is known.
+    virtual double flops_per_token() const { return 0; }
 };
 
 struct TrainResult {
@@ -65,6 +68,7 @@ struct TrainResult {
     double us_per_step = 0;
     double tokens_per_second = 0;
     std::int64_t peak_bytes = 0;
+    std::optional<double> utilisation;  ///< of the rate of a large product, by the model's formula for its operations
     bool interrupted = false;
 };
 

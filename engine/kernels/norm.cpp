@@ -77,6 +77,62 @@ void rms_norm_backward_weight(Index rows, Index columns, const T* x, const T* rs
     });
 }
 
+template <class T>
+void layer_norm(Index rows, Index columns, double eps, const T* x, const T* w, const T* b, T* y, T* mean, T* rstd) {
+    const Batch<T> per_column(T(1) / static_cast<T>(columns)), offset(static_cast<T>(eps));
+    with_constant(w != nullptr, [=](auto weighted) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const T* from = x + row * columns;
+            const Batch<T> total = sum_along<T>(columns, [=](Index i, auto count) { return get(from + i, count); });
+            const Batch<T> m = total * per_column;
+            const Batch<T> squares = sum_along<T>(columns, [=](Index i, auto count) {
+                const Batch<T> v = get(from + i, count, first_lane(m)) - m;
+                return v * v;
+            });
+            const Batch<T> r = Batch<T>(T(1)) / sqrt(squares * per_column + offset);
+            mean[row] = first_lane(m);
+            rstd[row] = first_lane(r);
+            for_batches<T>(columns, [&](Index i, auto count) {
+                Batch<T> v = times_weight((get(from + i, count) - m) * r, w + i, count, weighted);
+                if constexpr (decltype(weighted)::value) v += get(b + i, count);
+                put(y + row * columns + i, v, count);
+            });
+        });
+    });
+}
+
+template <class T>
+void layer_norm_backward(Index rows, Index columns, const T* x, const T* w, const T* mean, const T* rstd, const T* dy,
+                         T* dx, bool accumulate) {
+    const Batch<T> per_column(T(1) / static_cast<T>(columns));
+    const auto backward = [=](auto weighted, auto add) {
+        each_row<T>(rows, columns, [=](Index row) {
+            const T* in = x + row * columns;
+            const T* d = dy + row * columns;
+            const Batch<T> m(mean[row]), r(rstd[row]);
+            const auto g = [=](Index i, auto count) { return times_weight(get(d + i, count), w + i, count, weighted); };
+            const auto normed = [=](Index i, auto count) { return (get(in + i, count) - m) * r; };
+            const Batch<T> mean_g = per_column * sum_along<T>(columns, g);
+            const Batch<T> mean_product = per_column * sum_along<T>(columns, [&](Index i, auto count) {
+                                              return g(i, count) * normed(i, count);  // g is 0 beyond count
+                                          });
+            for_batches<T>(columns, [&](Index i, auto count) {
+                put(dx + row * columns + i, r * (g(i, count) - mean_g - normed(i, count) * mean_product), count, add);
+            });
+        });
+    };
+    with_constant(w != nullptr,
+                  [&](auto weighted) { with_constant(accumulate, [&](auto add) { backward(weighted, add); }); });
+}
+
+template <class T>
+void layer_norm_backward_weight(Index rows, Index columns, const T* x, const T* mean, const T* rstd, const T* dy, T* dw,
+                                bool accumulate) {
+    sum_rows(rows, columns, dw, accumulate, [=](Index row, Index i, auto count) {
+        return get(dy + row * columns + i, count) * (get(x + row * columns + i, count) - mean[row]) * rstd[row];
+    });
+}
+
 template <class T> void add_rows(Index rows, Index columns, const T* x, T* y, bool accumulate) {
     sum_rows(rows, columns, y, accumulate,
              [=](Index row, Index i, auto count) { return get(x + row * columns + i, count); });
@@ -89,6 +145,16 @@ template void rms_norm_backward(Index, Index, const double*, const double*, cons
                                 bool);
 template void rms_norm_backward_weight(Index, Index, const float*, const float*, const float*, float*, bool);
 template void rms_norm_backward_weight(Index, Index, const double*, const double*, const double*, double*, bool);
+template void layer_norm(Index, Index, double, const float*, const float*, const float*, float*, float*, float*);
+template void layer_norm(Index, Index, double, const double*, const double*, const double*, double*, double*, double*);
+template void layer_norm_backward(Index, Index, const float*, const float*, const float*, const float*, const float*,
+                                  float*, bool);
+template void layer_norm_backward(Index, Index, const double*, const double*, const double*, const double*,
+                                  const double*, double*, bool);
+template void layer_norm_backward_weight(Index, Index, const float*, const float*, const float*, const float*, float*,
+                                         bool);
+template void layer_norm_backward_weight(Index, Index, const double*, const double*, const double*, const double*,
+                                         double*, bool);
 template void add_rows(Index, Index, const float*, float*, bool);
 template void add_rows(Index, Index, const double*, double*, bool);
 

@@ -109,6 +109,13 @@ struct Neg {
     template <class V> V dx() const { return V(-1); }  // ∂y/∂x = −1
 };
 
+template <class T> struct Reciprocal {
+    static constexpr std::string_view name = "reciprocal";
+    T c;
+    template <class V> V f(const V& x) const { return V(c) / x; }
+    template <class V> V dx_x(const V& x) const { return -(V(c) / x / x); }  // ∂y/∂x = −c / x²
+};
+
 }  // namespace
 
 template <Real T> Tensor<T> add(const Tensor<T>& a, const Tensor<T>& b, Where where) {
@@ -139,6 +146,9 @@ template <Real T> Tensor<T> offset(const Tensor<T>& x, std::type_identity_t<T> c
     return apply<T>(Offset<T>{c}, where, x);
 }
 template <Real T> Tensor<T> neg(const Tensor<T>& x, Where where) { return elementwise(Neg{}, where, x); }
+template <Real T> Tensor<T> reciprocal(const Tensor<T>& x, std::type_identity_t<T> c, Where where) {
+    return elementwise(Reciprocal<T>{c}, where, x);
+}
 
 template Tensor<float> add(const Tensor<float>&, const Tensor<float>&, Where);
 template Tensor<double> add(const Tensor<double>&, const Tensor<double>&, Where);
@@ -160,5 +170,7 @@ template Tensor<float> offset(const Tensor<float>&, float, Where);
 template Tensor<double> offset(const Tensor<double>&, double, Where);
 template Tensor<float> neg(const Tensor<float>&, Where);
 template Tensor<double> neg(const Tensor<double>&, Where);
+template Tensor<float> reciprocal(const Tensor<float>&, float, Where);
+template Tensor<double> reciprocal(const Tensor<double>&, double, Where);
 
 }  // namespace xtape

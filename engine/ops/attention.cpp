@@ -3,6 +3,7 @@
 #include <xtape/engine/kernels/attention.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
+#include <xtape/engine/ops/offsets.hpp>
 
 #include <cmath>
 
@@ -33,7 +34,7 @@ template <class T> struct CausalAttention {
             fail(fmt::format("the rows of k must be {} heads of width {}", key_heads, q[1] / heads));
         if (offsets) {
             if (q[0] != k[0]) fail("a ragged batch needs as many keys as queries");
-            check_offsets(offsets, q[0]);
+            check_offsets(name, "q", offsets, q[0]);
         } else if (q[0] > k[0]) {
             fail("there are more queries than keys");
         }
@@ -67,24 +68,6 @@ private:
                 .scale = options.scale == 0 ? 1 / std::sqrt(static_cast<double>(width)) : options.scale,
                 .offsets = offsets.data,
                 .sequences = offsets ? offsets.size() - 1 : 1};
-    }
-
-    static void check_offsets(const Indices& offsets, Index rows) {
-        if (offsets.shape().rank() != 1 || offsets.size() < 1)
-            throw ShapeError(
-                fmt::format("causal_attention: offsets must be one row of begins and the end: offsets is {}",
-                            to_string(offsets.shape())));
-        const auto values = offsets.values();
-        if (values.front() != 0 || values.back() != rows)
-            throw ValueError(
-                fmt::format("causal_attention: offsets must run from 0 to the {} rows of q: they run from {} "
-                            "to {}",
-                            rows, values.front(), values.back()));
-        for (std::size_t i = 1; i < values.size(); ++i) {
-            if (values[i] < values[i - 1])
-                throw ValueError(fmt::format("causal_attention: offsets must not fall: offset {} is {}, after {}", i,
-                                             values[i], values[i - 1]));
-        }
     }
 };
 

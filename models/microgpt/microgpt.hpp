@@ -3,7 +3,7 @@
 
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/parameter.hpp>
-#include <xtape/models/microgpt/batch.hpp>
+#include <xtape/models/text/batch.hpp>
 #include <xtape/nn/init.hpp>
 
 #include <string>

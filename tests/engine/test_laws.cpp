@@ -269,7 +269,33 @@ TEMPLATE_TEST_CASE("laws: nor do they at sizes that are worth threads", "", floa
         sample("softmax", "large", [](auto in) { return softmax(in[0]); }, {pair[0]}),
         sample(
             "rms_norm", "large", [](auto in) { return rms_norm(in[0], in[1]); }, bias),
+        sample(
+            "layer_norm", "large", [](auto in) { return layer_norm(in[0], in[1], in[1]); }, bias),
         sample("embedding", "large", [=](auto in) { return embedding(in[0], rows); }, {pair[0]}),
+        sample("segment_mean", "large",
+               [](auto in) {
+                   return segment_mean(in[0], indices({0, 300, 301, 512}));
+               },
+               {pair[0]}),
+        sample("rope", "large", [=](auto in) { return rope(in[0], rows, {.heads = 8}); }, {pair[0]}),
+        sample("dropout", "large", [](auto in) { return dropout(in[0], 0.5, {}); }, {pair[0]}),
+        sample(
+            "causal_scan", "large",
+            [](auto in) {
+                return causal_scan(in[0], in[1], indices({0, 100, 512}));
+            },
+            pair),
+        sample(
+            "causal_scan", "large, checkpointed",
+            [](auto in) { return causal_scan(in[0], in[1], {}, {.exclusive = true, .checkpointed = true}); }, pair),
+        sample(
+            "slot_memory", "large",
+            [](auto in) {
+                const auto weights = slice(in[1], 1, 0, 4);
+                return slot_memory(in[0], weights, weights, in[0], in[1]);
+            },
+            pair),
+        sample("row_cross_entropy", "large", [=](auto in) { return row_cross_entropy(in[0], rows); }, {pair[0]}),
         sample("cross_entropy", "large", [=](auto in) { return cross_entropy(in[0], rows); }, {pair[0]}),
         sample(
             "causal_attention", "large",

@@ -91,11 +91,60 @@ TEST_CASE("sampler: top-p keeps the fewest that reach the mass") {
     for (int i = 0; i < 200; ++i) CHECK(models::sample(logits, {.top_p = 0.7}, rng) < 2);
 }
 
+TEST_CASE("sampler: top-p however small keeps the likeliest, top-p 1 and top-k beyond the vocabulary keep all") {
+    nn::Rng rng(1);
+    const std::vector<float> logits{0, 0.5f, 0.25f};
+    std::set<std::int32_t> seen;
+    for (int i = 0; i < 300; ++i) {
+        CHECK(models::sample(logits, {.top_p = 1e-300}, rng) == 1);
+        seen.insert(models::sample(logits, {.top_k = 100}, rng));
+    }
+    CHECK(seen.size() == 3);
+}
+
+TEST_CASE("sampler: top-p is a share of what top-k left") {
+    nn::Rng rng(1);
+    const std::vector<float> logits{std::log(0.4f), std::log(0.3f), std::log(0.3f)};
+    for (int i = 0; i < 200; ++i) CHECK(models::sample(logits, {.top_k = 2, .top_p = 0.55}, rng) == 0);
+}
+
+TEST_CASE("sampler: the frequencies within the kept tokens follow the softmax at the temperature") {
+    nn::Rng rng(2);
+    std::vector<float> logits(1000, -20.0f);  // weighs nothing, and much of it is never sorted
+    logits[700] = 0;
+    logits[3] = std::log(2.0f);
+    logits[999] = std::log(3.0f);
+    int drawn[1000] = {};
+    for (int i = 0; i < 14000; ++i)
+        ++drawn[models::sample(logits, {.temperature = 0.5, .top_k = 50, .top_p = 0.999}, rng)];
+    CHECK(std::abs(drawn[700] - 1000) < 150);
+    CHECK(std::abs(drawn[3] - 4000) < 250);
+    CHECK(std::abs(drawn[999] - 9000) < 300);
+}
+
+TEST_CASE("sampler: a seed gives the same tokens again") {
+    const std::vector<float> logits{0.1f, 0.7f, 0.2f, 0.5f};
+    nn::Rng a(9), b(9);
+    for (int i = 0; i < 50; ++i)
+        CHECK(models::sample(logits, {.top_p = 0.9}, a) == models::sample(logits, {.top_p = 0.9}, b));
+}
+
+TEST_CASE("sampler: extreme logits and temperatures are no trouble") {
+    nn::Rng rng(1);
+    const float most = std::numeric_limits<float>::max();
+    const std::vector<float> logits{-most, most, 0};
+    for (const double temperature : {0.0, 1e-300, 1.0, 1e30})
+        CHECK(models::sample(logits, {.temperature = temperature, .top_k = 1}, rng) == 1);
+    CHECK(models::sample(logits, {.temperature = 1e-300}, rng) == 1);
+}
+
 TEST_CASE("sampler: options out of range and broken logits are refused") {
     nn::Rng rng(1);
     const std::vector<float> logits{0, 1};
     CHECK_THROWS_AS(models::sample(logits, {.temperature = -1}, rng), ValueError);
+    CHECK_THROWS_AS(models::sample(logits, {.temperature = std::nan("")}, rng), ValueError);
     CHECK_THROWS_AS(models::sample(logits, {.top_p = 0}, rng), ValueError);
+    CHECK_THROWS_AS(models::sample({}, {}, rng), ValueError);
     const std::vector<float> broken{0, std::numeric_limits<float>::quiet_NaN()};
     CHECK_THROWS_WITH(models::sample(broken, {}, rng), "sample: the logits are not finite; the model is broken");
 }

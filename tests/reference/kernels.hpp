@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace xtape::reference {
@@ -23,6 +24,12 @@ template <class T> struct Matrix {
 };
 
 template <class T> void set_zero(Matrix<T>& x) { x.values.assign(x.values.size(), T(0)); }
+
+/// Transposes a square matrix.
+template <class T> void transpose(Matrix<T>& x) {
+    for (int i = 0; i < x.rows; ++i)
+        for (int j = 0; j < i; ++j) std::swap(x[i][j], x[j][i]);
+}
 
 template <class T> T dot(const T* a, const T* b, int n) {
     T sum = 0;
@@ -67,6 +74,17 @@ template <class T> void relu_squared_forward(Matrix<T>& y, const Matrix<T>& x) {
 template <class T> void relu_squared_backward(Matrix<T>& dx, const Matrix<T>& dy, const Matrix<T>& x) {
     for (std::size_t i = 0; i < dy.values.size(); ++i)
         if (!(x.values[i] <= 0)) dx.values[i] += 2 * x.values[i] * dy.values[i];  // y = x < 0 ? 0 : x x
+}
+
+template <class T> T sigmoid(T x) { return 1 / (1 + std::exp(-x)); }
+
+/// Sigmoid: y = σ(x).
+template <class T> void sigmoid_forward(std::vector<T>& y, const std::vector<T>& x) {
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = sigmoid(x[i]);
+}
+
+template <class T> void sigmoid_backward(std::vector<T>& dx, const std::vector<T>& dy, const std::vector<T>& y) {
+    for (std::size_t i = 0; i < dy.size(); ++i) dx[i] += dy[i] * y[i] * (1 - y[i]);  // y = σ(x)
 }
 
 /// Linear: y = x W, W in x out.

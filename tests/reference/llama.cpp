@@ -144,7 +144,7 @@ template <class T> struct Llama {
     const LlamaConfig& config;
     const Batch& batch;
     const Fault fault;
-    const std::vector<int> positions = positions_of(batch);
+    const std::vector<int> positions = positions_of(batch.offsets);
     const HeadGroups heads{config.heads, kv_heads(config)};
     Weights<T> weights{config}, dweights{config};
     Activations<T> values{config, static_cast<int>(positions.size())};

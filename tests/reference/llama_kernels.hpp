@@ -123,8 +123,6 @@ void rope_backward(Matrix<T>& dx, const Matrix<T>& dy, int width, Pairs pairs, d
             }
 }
 
-template <class T> T sigmoid(T x) { return 1 / (1 + std::exp(-x)); }
-
 /// SwiGLU: y = silu(g) ⊙ u, silu(g) = g σ(g).
 template <class T> void swiglu_forward(Matrix<T>& y, const Matrix<T>& g, const Matrix<T>& u) {
     for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] = g.values[i] * sigmoid(g.values[i]) * u.values[i];

@@ -112,7 +112,7 @@ template <class T> struct Microgpt {
     const MicrogptConfig& config;
     const Batch& batch;
     const Fault fault;
-    const std::vector<int> positions = positions_of(batch);
+    const std::vector<int> positions = positions_of(batch.offsets);
     Weights<T> weights, dweights{config};
     Activations<T> values{config, static_cast<int>(positions.size()), 1 + std::ranges::max(positions)};
     Activations<T> dvalues = values;

@@ -84,17 +84,11 @@ inline void check_batch(std::string_view model, const Batch& batch, int vocab, i
 }
 
 /// The position of each row in its own sequence.
-inline std::vector<int> positions_of(const Batch& batch) {
+inline std::vector<int> positions_of(const std::vector<int>& offsets) {
     std::vector<int> positions;
-    for (std::size_t i = 1; i < batch.offsets.size(); ++i)
-        for (int t = batch.offsets[i - 1]; t < batch.offsets[i]; ++t) positions.push_back(t - batch.offsets[i - 1]);
+    for (std::size_t i = 1; i < offsets.size(); ++i)
+        for (int t = offsets[i - 1]; t < offsets[i]; ++t) positions.push_back(t - offsets[i - 1]);
     return positions;
-}
-
-/// Of a square matrix, in place.
-template <class T> void transpose(Matrix<T>& w) {
-    for (int i = 0; i < w.rows; ++i)
-        for (int j = 0; j < i; ++j) std::swap(w[i][j], w[j][i]);
 }
 
 }  // namespace xtape::reference

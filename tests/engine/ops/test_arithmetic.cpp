@@ -67,6 +67,8 @@ const Samples samples{
     sample("offset", "from", [](auto in) { return 1 - in[0]; }, {uniform({3, 5}, -1, 1)}),
     sample(
         "neg", "3x5", [](auto in) { return neg(in[0]); }, {uniform({3, 5}, -1, 1)}, true),
+    sample("reciprocal", "3x5", [](auto in) { return reciprocal(in[0]); }, {uniform({3, 5}, 0.5, 2)}),
+    sample("reciprocal", "of a number, negative x", [](auto in) { return 2 / in[0]; }, {uniform({3, 5}, -2, -0.5)}),
 };
 
 /// The gradients of sum(f(a, b)), or of any cotangent, by a and b.
@@ -106,6 +108,7 @@ TEST_CASE("arithmetic: operators with a number on either side") {
     expect(x * 3, 3, -12);
     expect(3 * x, 3, -12);
     expect(x / 2, 0.5f, -2);
+    expect(2 / x, 2, -0.5f);
     expect(-x, -1, 4);
 }
 

@@ -1,4 +1,4 @@
-#include <xtape/models/microgpt/batch.hpp>
+#include <xtape/models/text/batch.hpp>
 
 #include <numeric>
 

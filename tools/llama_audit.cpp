@@ -1,0 +1,99 @@
+#include <xtape/engine/ops.hpp>
+#include <xtape/models/llama/llama.hpp>
+#include <xtape/tests/reference/llama.hpp>
+#include <xtape/tools/llama_audit.hpp>
+#include <xtape/tools/reference_subject.hpp>
+
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+using models::Llama;
+using models::LlamaConfig;
+
+/// Norm weights N(1, 0.3²), embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for what makes the
+/// logits.
+struct LlamaAudit {
+    template <class T> using Model = Llama<T>;
+    LlamaConfig config;
+    std::vector<int> lengths;
+    double loudness = 1;
+    models::Batch batch = {};
+
+    static bool is_norm(const std::string& name) { return name.ends_with("norm"); }
+    double center(const std::string& name) const { return is_norm(name) ? 1 : 0; }
+    double spread(const std::string& name, const Shape& shape) const {
+        if (is_norm(name)) return 0.3;
+        const bool makes_logits = name == (config.tied ? "token_embedding" : "classifier");
+        const double usual = name == "token_embedding" ? 0.5 : 1 / std::sqrt(static_cast<double>(shape[1]));
+        return (makes_logits ? loudness : 1) * usual;
+    }
+    void draw_inputs(nn::Rng& rng) { batch = models::pack(draw_sequences(lengths, config.vocab, rng)); }
+    template <class T> Tensor<T> output(const Llama<T>& model) const { return model(batch); }
+    template <class T> Tensor<T> loss(const Llama<T>&, const Tensor<T>& logits) const {
+        return cross_entropy(logits, batch.targets);
+    }
+    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
+        const reference::LlamaConfig plain{
+            .vocab = config.vocab,
+            .dim = config.dim,
+            .layers = config.layers,
+            .heads = config.heads,
+            .kv_heads = config.kv_heads,
+            .ffn = config.ffn,
+            .context = config.context,
+            .rope_theta = config.rope_theta,
+            .norm_epsilon = config.norm_eps,
+            .rope = config.rope == RopeForm::interleaved ? reference::Rope::interleaved : reference::Rope::half_split,
+            .tied = config.tied};
+        return reference::llama_run<T>(plain, parameters, reference_batch<reference::Batch>(batch, lengths), fault);
+    }
+};
+
+AuditCase make_case(const LlamaConfig& config, std::vector<int> lengths, double loudness) {
+    const std::string inputs = lengths.size() == 1 ? fmt::format("1 sequence of {}", lengths[0])
+                                                   : fmt::format("{} sequences packed", lengths.size());
+    std::string settings =
+        fmt::format("kv_heads {}, {}, rope {}, {}{}", config.kv_heads, config.tied ? "tied" : "untied",
+                    config.rope == RopeForm::interleaved ? "interleaved" : "half-split", inputs,
+                    loudness > 1 ? ", logits beyond 100" : "");
+    const int positions = std::accumulate(lengths.begin(), lengths.end(), 0);
+    return {std::move(settings),
+            [=](std::uint64_t draw) {
+                return std::make_unique<ReferenceSubject<LlamaAudit>>(
+                    LlamaAudit{.config = config, .lengths = lengths, .loudness = loudness}, draw + 1);
+            },
+            usual_factors(positions + 1, config.head_width())};
+}
+
+}  // namespace
+
+Exit audit_llama(const AuditSettings& settings) {
+    constexpr double loud = 60;
+    std::vector<AuditCase> cases;
+    for (const int kv_heads : {4, 2, 1}) {
+        for (const bool tied : {false, true}) {
+            for (const RopeForm rope : {RopeForm::interleaved, RopeForm::half_split}) {
+                const LlamaConfig config{.vocab = 32,
+                                         .dim = 32,
+                                         .layers = 2,
+                                         .heads = 4,
+                                         .kv_heads = kv_heads,
+                                         .ffn = 48,
+                                         .context = 16,
+                                         .tied = tied,
+                                         .rope = rope};
+                cases.push_back(make_case(config, {9}, 1));
+                cases.push_back(make_case(config, {1, 16, 5, 2}, 1));
+                cases.push_back(make_case(config, {16}, loud));
+            }
+        }
+    }
+    return audit("llama", cases, settings);
+}
+
+}  // namespace xtape::tools

@@ -1,0 +1,196 @@
+#include <xtape/engine/error.hpp>
+#include <xtape/engine/threads.hpp>
+#include <xtape/models/llama/llama.hpp>
+#include <xtape/nn/safetensors.hpp>
+#include <xtape/optim/adam.hpp>
+#include <xtape/optim/schedule.hpp>
+#include <xtape/tools/llama_audit.hpp>
+#include <xtape/tools/llama_command.hpp>
+#include <xtape/tools/text_run.hpp>
+
+#include <map>
+
+#include <fmt/format.h>
+#include <CLI/App.hpp>
+
+namespace xtape::tools {
+namespace {
+
+using models::Llama;
+using models::LlamaCache;
+using models::LlamaConfig;
+
+const std::map<std::string, RopeForm> ropes{{"interleaved", RopeForm::interleaved},
+                                            {"half_split", RopeForm::half_split}};
+
+std::string rope_name(RopeForm form) { return form == RopeForm::interleaved ? "interleaved" : "half_split"; }
+
+Json to_json(const LlamaConfig& c) {
+    return Json{{"vocab", c.vocab},       {"dim", c.dim},   {"layers", c.layers},   {"heads", c.heads},
+                {"kv_heads", c.kv_heads}, {"ffn", c.ffn},   {"context", c.context}, {"rope_theta", c.rope_theta},
+                {"norm_eps", c.norm_eps}, {"tied", c.tied}, {"init", c.init},       {"rope", rope_name(c.rope)}};
+}
+
+/// Throws FileError for settings that are missing, of another type, or out of range.
+LlamaConfig config_from_json(const Json& json) {
+    try {
+        return LlamaConfig{.vocab = json.at("vocab"),
+                           .dim = json.at("dim"),
+                           .layers = json.at("layers"),
+                           .heads = json.at("heads"),
+                           .kv_heads = json.at("kv_heads"),
+                           .ffn = json.at("ffn"),
+                           .context = json.at("context"),
+                           .rope_theta = json.at("rope_theta"),
+                           .norm_eps = json.at("norm_eps"),
+                           .tied = json.at("tied"),
+                           .rope = ropes.at(json.at("rope")),
+                           .init = json.at("init")}
+            .checked();
+    } catch (const ValueError& error) {
+        throw FileError(fmt::format("config.json: {}", error.what()));
+    } catch (const std::exception& error) {
+        throw FileError(fmt::format("config.json: the settings of llama are broken: {}", error.what()));
+    }
+}
+
+/// 6 for each weight of a product, forward and backward, and 12 for each entry of attention's matrices.
+double flops_per_token(const LlamaConfig& c) {
+    const double products = static_cast<double>(parameter_count(c) - (c.tied ? 0 : Index{c.vocab} * c.dim));
+    return 6 * products + 12.0 * c.layers * c.dim * c.context / 2;
+}
+
+/// A trained model and its tokenizer.
+struct Trained {
+    models::Tokenizer tokenizer;
+    Llama<float> model;
+
+    explicit Trained(const RunFolder& run)
+        : tokenizer(models::Tokenizer::from_json(run.read_text("tokenizer.json"))),
+          model(nn::build<Llama<float>>(config_from_json(run.read_config().value("config", Json::object())), 0)) {
+        if (tokenizer.vocab() != model.config().vocab)
+            throw FileError(fmt::format("{}: the tokenizer has {} tokens, the model {}", run.path().string(),
+                                        tokenizer.vocab(), model.config().vocab));
+        nn::load(run.weights(), model);
+    }
+};
+
+/// The tokens of a sequence and its cache. When the context is full, the last half of it begins a new one.
+class Conversation {
+public:
+    explicit Conversation(const Llama<float>& model) : model_(model) {}
+
+    Tensor<float> operator()(std::span<const std::int32_t> tokens) {
+        const auto context = static_cast<std::size_t>(model_.config().context);
+        seen_.insert(seen_.end(), tokens.begin(), tokens.end());
+        if (static_cast<std::size_t>(cache_.positions) + tokens.size() <= context) return model_.next(tokens, cache_);
+        cache_ = {};
+        seen_.erase(seen_.begin(),
+                    seen_.end() - static_cast<std::ptrdiff_t>(std::min(seen_.size(), (context + 1) / 2)));
+        return model_.next(seen_, cache_);
+    }
+
+private:
+    const Llama<float>& model_;
+    LlamaCache<float> cache_;
+    std::vector<std::int32_t> seen_;
+};
+
+class LlamaCommand final : public ModelCommand {
+public:
+    std::string name() const override { return "llama"; }
+    std::string description() const override { return "A Llama-style transformer that learns text"; }
+
+    void bind_train(CLI::App& app) override {
+        settings_ = {
+            .out = "runs/llama", .steps = 2000, .batch = 12, .lr = 3e-3, .warmup = 100, .clip = 1, .weight_decay = 0.1};
+        config_ = {.context = 64};
+        app_ = &app;
+        bind(app, settings_);
+        app.add_option("--dim", config_.dim, "Width of the model");
+        app.add_option("--layers", config_.layers, "Layers");
+        app.add_option("--heads", config_.heads, "Heads; they divide dim");
+        app.add_option("--kv-heads", config_.kv_heads, "Heads of keys and values; 0 for as many as heads");
+        app.add_option("--ffn", config_.ffn, "Width of the FFN; 0 for 8/3 of dim");
+        app.add_option("--ctx", config_.context, "Positions of a window");
+        app.add_option("--rope-theta", config_.rope_theta, "The base of the rotary frequencies");
+        app.add_option("--init", config_.init, "Standard deviation of the initial values")
+            ->check(CLI::NonNegativeNumber);
+        app.add_flag("--tied", config_.tied, "The classifier is the token embedding");
+        app.add_option("--rope", config_.rope, "How channels pair up: interleaved or half_split")
+            ->transform(CLI::CheckedTransformer(ropes))
+            ->default_str("interleaved");
+        app.add_option("--tokenizer", tokenizer_, "byte, char (the bytes that occur) or bpe (learned on the data)")
+            ->check(CLI::IsMember({"byte", "char", "bpe"}));
+        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(CLI::Range(256, 1 << 20));
+    }
+
+    Exit train() override {
+        const RunFolder run(settings_.out);
+        if (settings_.resume) restore_flags(*app_, run.read_config().value("flags", Json::object()));
+        set_threads(settings_.threads);
+        const models::Text text = open_text(settings_.data);
+        const models::Tokenizer tokenizer = settings_.resume
+                                                ? models::Tokenizer::from_json(run.read_text("tokenizer.json"))
+                                                : make_tokenizer(tokenizer_, text, vocab_);
+        config_.vocab = tokenizer.vocab();
+        config_ = config_.checked();
+        const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
+        const Json config{{"model", name()},
+                          {"config", to_json(config_)},
+                          {"seed", settings_.seed},
+                          {"data", source_of_text(settings_.data)},
+                          {"flags", given_flags(*app_)}};
+        if (settings_.resume) {
+            run.check_same(config);
+        } else {
+            run.begin(settings_.overwrite);
+            run.write_text("tokenizer.json", tokenizer.to_json());
+            run.write_text("config.json", config.dump(1));
+        }
+        if (!settings_.quiet && !settings_.json)
+            fmt::print("llama: {} parameters, {} {} tokens of {}, a vocabulary of {}\n", parameter_count(config_),
+                       corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab);
+        auto model = nn::build<Llama<float>>(config_, settings_.seed);
+        AdamW<float> adamw(
+            model, {.lr = settings_.lr, .beta2 = 0.99, .weight_decay = settings_.weight_decay, .decays = matrices});
+        const WarmupCosine schedule{settings_.lr, settings_.steps, settings_.warmup, 0.1};
+        TextLearner<Llama<float>> learner(model, adamw, corpus,
+                                          {.windows =
+                                               [&](Index draw) {
+                                                   return models::random_windows(corpus.training(), config_.context,
+                                                                                 settings_.batch, settings_.seed, draw);
+                                               },
+                                           .learning_rate = schedule,
+                                           .context = config_.context,
+                                           .batch = settings_.batch,
+                                           .flops_per_token = flops_per_token(config_)});
+        return report(run_training(learner, settings_, run), settings_, run);
+    }
+
+    Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
+        const Trained trained(run);
+        return generate_texts(trained.tokenizer, settings, [&] { return Conversation(trained.model); });
+    }
+
+    Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
+        const Trained trained(run);
+        return eval_text(trained.tokenizer, data, trained.model.config().context, json,
+                         [&](const models::Batch& batch) { return trained.model.loss(batch); });
+    }
+
+    Exit audit(const AuditSettings& settings) const override { return audit_llama(settings); }
+
+private:
+    TrainSettings settings_;
+    LlamaConfig config_;
+    std::string tokenizer_ = "char";
+    int vocab_ = 1024;
+    CLI::App* app_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelCommand> llama_command() { return std::make_unique<LlamaCommand>(); }
+
+}  // namespace xtape::tools

@@ -1,0 +1,97 @@
+#pragma once
+// A model beside its hand-written reference, as an AuditSubject. What the two have in common a struct `How` says:
+//
+//     template <class T> using Model = models::Microgpt<T>;
+//     models::MicrogptConfig config;
+//     double spread(const std::string& name, const Shape& shape) const;    // standard deviation of a parameter's
+//     values double center(const std::string& name) const;                        // and their mean void
+//     draw_inputs(nn::Rng& rng); template <class T> Tensor<T> output(const Model<T>& model) const;    // logits, say
+//     template <class T> Tensor<T> loss(const Model<T>& model, const Tensor<T>& output) const;
+//     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const;
+
+#include <xtape/tests/reference/arrays.hpp>
+#include <xtape/tools/audit.hpp>
+
+#include <utility>
+
+namespace xtape::tools {
+
+template <class How> class ReferenceSubject final : public AuditSubject {
+public:
+    ReferenceSubject(How how, std::uint64_t seed)
+        : how_(std::move(how)),
+          model64_(nn::build<Model<double>>(how_.config, seed)),
+          model32_(nn::build<Model<float>>(how_.config, seed)) {
+        nn::Rng rng(seed + 1000);
+        for (const auto& [name, parameter] : nn::parameters(model64_)) {
+            const double spread = how_.spread(name, parameter->shape()), center = how_.center(name);
+            for (double& value : parameter->write()) value = static_cast<float>(center + spread * rng.normal());
+        }
+        nn::copy_parameters(model64_, model32_);
+        how_.draw_inputs(rng);
+    }
+
+    std::vector<NamedParameter> parameters() override {
+        std::vector<NamedParameter> all;
+        for (const auto& [name, parameter] : nn::parameters(model64_)) all.push_back({name, parameter});
+        return all;
+    }
+    Tensor<double> loss() const override { return how_.loss(model64_, how_.output(model64_)); }
+    Evaluation tape64() override { return on_tape(model64_); }
+    Evaluation tape32() override { return on_tape(model32_); }
+    Evaluation reference64(const std::string& fault) const override { return by_hand<double>(fault); }
+    Evaluation reference32(const std::string& fault) const override { return by_hand<float>(fault); }
+
+private:
+    template <class T> using Model = typename How::template Model<T>;
+
+    template <class T> Evaluation on_tape(Model<T>& model) const {
+        return evaluate_on_tape(
+            nn::parameters(model), [&] { return how_.output(model); },
+            [&](const Tensor<T>& output) { return how_.loss(model, output); });
+    }
+
+    template <class T> Evaluation by_hand(const std::string& fault) const {
+        reference::Arrays<T> arrays;
+        for (const auto& [name, parameter] : nn::parameters(model64_)) {
+            auto& array = arrays.emplace_back();
+            array.name = name;
+            for (const Index extent : parameter->shape()) array.shape.push_back(static_cast<int>(extent));
+            for (const double value : parameter->values()) array.values.push_back(static_cast<T>(value));
+        }
+        const auto run = how_.template by_hand<T>(arrays, fault);
+        Evaluation result;
+        result.output.assign(run.logits.begin(), run.logits.end());
+        result.output.push_back(static_cast<double>(run.loss));
+        for (const auto& gradient : run.gradients)
+            result.gradients.emplace_back(gradient.values.begin(), gradient.values.end());
+        return result;
+    }
+
+    How how_;
+    Model<double> model64_;
+    Model<float> model32_;
+};
+
+/// Token sequences of the given numbers of inputs, each with one more token as its last target.
+inline std::vector<std::vector<std::int32_t>> draw_sequences(std::span<const int> lengths, int vocab, nn::Rng& rng) {
+    std::vector<std::vector<std::int32_t>> sequences;
+    for (const int length : lengths) {
+        auto& sequence = sequences.emplace_back();
+        for (int i = 0; i <= length; ++i) sequence.push_back(static_cast<std::int32_t>(rng.below(vocab)));
+    }
+    return sequences;
+}
+
+/// A batch of sequences of `lengths` inputs as the references take it.
+template <class ReferenceBatch, class Batch>
+ReferenceBatch reference_batch(const Batch& batch, std::span<const int> lengths) {
+    ReferenceBatch plain;
+    plain.inputs.assign(batch.tokens.values().begin(), batch.tokens.values().end());
+    plain.targets.assign(batch.targets.values().begin(), batch.targets.values().end());
+    plain.offsets.push_back(0);
+    for (const int length : lengths) plain.offsets.push_back(plain.offsets.back() + length);
+    return plain;
+}
+
+}  // namespace xtape::tools

@@ -1,0 +1,92 @@
+#include <xtape/models/text/prose_corpus.hpp>
+#include <xtape/tools/text_run.hpp>
+
+#include <cmath>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+namespace xtape::tools {
+
+models::Text open_text(const std::string& path) {
+    return path.empty() ? models::Text(models::built_in_text()) : models::Text::open(path);
+}
+
+std::string source_of_text(const std::string& path) { return path.empty() ? "the built-in text" : path; }
+
+models::Tokenizer make_tokenizer(const std::string& kind, const models::Text& text, int vocab) {
+    if (kind == "byte") return models::Tokenizer::bytes();
+    if (kind == "char") return models::Tokenizer::characters(text);
+    if (kind == "word") return models::Tokenizer::words(text);
+    return models::Tokenizer::bpe(text, vocab);
+}
+
+double loss_over(const models::TextCorpus& corpus, std::span<const models::Window> windows, std::size_t at_once,
+                 const std::function<Tensor<float>(const models::Batch&)>& loss) {
+    double total = 0;
+    Index positions = 0;
+    for (std::size_t first = 0; first < windows.size(); first += at_once) {
+        const models::Batch batch = corpus.batch(windows.subspan(first, std::min(at_once, windows.size() - first)));
+        total += static_cast<double>(loss(batch).item()) * static_cast<double>(batch.tokens.size());
+        positions += batch.tokens.size();
+    }
+    return total / static_cast<double>(positions);
+}
+
+std::string generate_text(const models::Tokenizer& tokenizer, const std::string& prompt, Index tokens,
+                          const models::SamplerOptions& how, nn::Rng& rng, const NextToken& next, bool shown) {
+    std::string text;
+    const auto show = [&](std::string_view piece) {
+        text += piece;
+        if (!shown) return;
+        std::fwrite(piece.data(), 1, piece.size(), stdout);
+        std::fflush(stdout);
+    };
+    std::vector<std::int32_t> given = tokenizer.encode_prompt(prompt);
+    if (given.empty()) given = tokenizer.encode("\n");
+    if (given.empty()) given = {0};
+    show(prompt);
+    for (Index i = 0; i < tokens; ++i) {
+        const Tensor<float> logits = next(given);
+        const auto last = logits.values().last(static_cast<std::size_t>(tokenizer.vocab()));
+        const std::int32_t token = models::sample(last, how, rng);
+        if (tokenizer.ends_text(token)) break;
+        show(tokenizer.decode(token));
+        given = {token};
+    }
+    return text;
+}
+
+Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& settings,
+                    const std::function<NextToken()>& start) {
+    const models::SamplerOptions how{.temperature = settings.temperature < 0 ? 0.8 : settings.temperature,
+                                     .top_k = settings.top_k,
+                                     .top_p = settings.top_p};
+    nn::Rng rng(settings.seed);
+    Json samples = Json::array();
+    for (int i = 0; i < std::max(1, settings.samples); ++i) {
+        const Index tokens = settings.tokens > 0 ? settings.tokens : 256;
+        const std::string text = generate_text(tokenizer, settings.prompt, tokens, how, rng, start(), !settings.json);
+        if (settings.json)
+            samples.push_back(text);
+        else
+            fmt::print("\n");
+    }
+    if (settings.json)
+        fmt::print("{}\n", Json{{"samples", samples}}.dump(-1, ' ', false, Json::error_handler_t::replace));
+    return Exit::done;
+}
+
+Exit eval_text(const models::Tokenizer& tokenizer, const std::filesystem::path& data, Index context, bool json,
+               const std::function<Tensor<float>(const models::Batch&)>& loss) {
+    const models::TextCorpus corpus(models::Text::open(data), tokenizer, 0, data.string());
+    const auto windows = models::side_by_side_windows(corpus.training(), context);
+    const double value = loss_over(corpus, windows, 16, loss);
+    if (json)
+        fmt::print("{}\n", Json{{"loss", value}, {"perplexity", std::exp(value)}, {"tokens", corpus.size()}}.dump());
+    else
+        fmt::print("loss {:.4f}, perplexity {:.3f}, over {} tokens\n", value, std::exp(value), corpus.size());
+    return Exit::done;
+}
+
+}  // namespace xtape::tools
