@@ -9,6 +9,11 @@ tools/install_dependencies.sh
 cmake --preset release
 cmake --build --preset release
 
+# OpenBLAS, on which PyTorch stands, does not know the newest processors and runs its AVX2 kernels there.
+if grep -q avx512vl /proc/cpuinfo; then
+    export OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SkylakeX}"
+fi
+
 echo "== the peers do the same work"
 build/release/bin/bench_peers_check
 
