@@ -9,9 +9,17 @@ tools/install_dependencies.sh
 cmake --preset release
 cmake --build --preset release
 
+# OpenBLAS, on which PyTorch stands, does not know the newest processors and runs its AVX2 kernels there.
+if grep -q avx512vl /proc/cpuinfo; then
+    export OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SkylakeX}"
+fi
+
+echo "== the peers do the same work"
+build/release/bin/bench_peers_check
+
 for program in build/release/bin/bench_*; do
     case "$program" in
-    */bench_table | *'*') continue ;;
+    */bench_table | */bench_peers_check | *'*') continue ;;
     esac
     echo "== ${program##*/}"
     "$program" --benchmark_repetitions=5 --benchmark_report_aggregates_only=true "$@"

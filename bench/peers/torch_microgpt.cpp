@@ -1,42 +1,15 @@
 #include "torch_microgpt.hpp"
 
-#include <torch/torch.h>
-#include <algorithm>
+#include "torch_common.hpp"
+
 #include <cmath>
 
 namespace peers {
 namespace {
 
-constexpr int64_t vocab = 27, context = 16, heads = 4, ignored = -100;
-
-/// One thread for as long as it lives.
-class OneThread {
-public:
-    OneThread() : before_(torch::get_num_threads()) { set(1); }
-    ~OneThread() { set(before_); }
-    OneThread(const OneThread&) = delete;
-    OneThread& operator=(const OneThread&) = delete;
-
-private:
-    void set(int threads) const {
-        if (before_ != 1) torch::set_num_threads(threads);
-    }
-    int before_;
-};
-
-torch::Tensor copy_of(const float* values, int64_t rows, int64_t columns) {
-    return torch::from_blob(const_cast<float*>(values), {rows, columns}).clone();
-}
+constexpr int64_t vocab = 27, context = 16, heads = 4;
 
 torch::Tensor rms_norm(const torch::Tensor& x) { return x * torch::rsqrt(x.square().mean(-1, true) + 1e-5); }
-
-/// Padded tokens [B,T]; rows of unequal length are filled up with `filler`.
-torch::Tensor padded(const int* tokens, const int* offsets, int sequences, int64_t length, int64_t filler) {
-    auto batch = torch::full({sequences, length}, filler, torch::kLong);
-    auto* row = batch.data_ptr<int64_t>();
-    for (int s = 0; s < sequences; s++, row += length) std::copy(tokens + offsets[s], tokens + offsets[s + 1], row);
-    return batch;
-}
 
 }  // namespace
 
@@ -47,21 +20,16 @@ struct TorchMicrogpt::Impl {
 
     Impl(int64_t d, const float* const p[9])
         : dim(d),
-          wte(copy_of(p[0], vocab, d)),
-          wpe(copy_of(p[1], context, d)),
-          wqkv(torch::cat({copy_of(p[2], d, d), copy_of(p[3], d, d), copy_of(p[4], d, d)}, 1)),
-          wo(copy_of(p[5], d, d)),
-          w1(copy_of(p[6], d, 4 * d)),
-          w2(copy_of(p[7], 4 * d, d)),
-          wout(copy_of(p[8], d, vocab)),
-          causal(torch::full({context, context}, -INFINITY).triu(1)),
-          adam(trainable(), torch::optim::AdamOptions().betas({0.85, 0.99}).eps(1e-8)) {}
-
-    std::vector<torch::Tensor> trainable() {
-        std::vector<torch::Tensor> all{wte, wpe, wqkv, wo, w1, w2, wout};
-        for (auto& tensor : all) tensor.set_requires_grad(true);
-        return all;
-    }
+          wte(copy_of(p[0], {vocab, d})),
+          wpe(copy_of(p[1], {context, d})),
+          wqkv(torch::cat({copy_of(p[2], {d, d}), copy_of(p[3], {d, d}), copy_of(p[4], {d, d})}, 1)),
+          wo(copy_of(p[5], {d, d})),
+          w1(copy_of(p[6], {d, 4 * d})),
+          w2(copy_of(p[7], {4 * d, d})),
+          wout(copy_of(p[8], {d, vocab})),
+          causal(causal_mask(context)),
+          adam(trainable({wte, wpe, wqkv, wo, w1, w2, wout}),
+               torch::optim::AdamOptions().betas({0.85, 0.99}).eps(1e-8)) {}
 
     /// Attention of [B*T,D]; heads become the batch of a batched product.
     torch::Tensor attend(const torch::Tensor& n, int64_t batch, int64_t length) const {
@@ -80,7 +48,7 @@ struct TorchMicrogpt::Impl {
         auto x = (torch::embedding(wte, tokens) + wpe.slice(0, 0, length)).view({batch * length, dim});
         x = torch::addmm(x, attend(rms_norm(x), batch, length), wo);
         x = torch::addmm(x, x.mm(w1).relu(), w2);
-        return torch::cross_entropy_loss(x.mm(wout), targets.view(-1), {}, torch::Reduction::Mean, ignored);
+        return torch::cross_entropy_loss(x.mm(wout), targets.view(-1), {}, torch::Reduction::Mean, no_target);
     }
 };
 
@@ -92,17 +60,11 @@ TorchMicrogpt& TorchMicrogpt::operator=(TorchMicrogpt&&) noexcept = default;
 
 float TorchMicrogpt::step(const int* inputs, const int* targets, const int* offsets, int sequences,
                           double learning_rate) {
-    const OneThread guard;
-    int64_t length = 0;
-    for (int s = 0; s < sequences; s++) length = std::max<int64_t>(length, offsets[s + 1] - offsets[s]);
-    auto& adam = impl_->adam;
-    adam.param_groups()[0].options().set_lr(learning_rate);
-    adam.zero_grad();
+    const Threads one(1);
+    const int64_t length = longest(offsets, sequences);
     const auto loss = impl_->loss(padded(inputs, offsets, sequences, length, 0),
-                                  padded(targets, offsets, sequences, length, ignored));
-    loss.backward();
-    adam.step();
-    return loss.item<float>();
+                                  padded(targets, offsets, sequences, length, no_target));
+    return update(loss, impl_->adam, learning_rate, 0);
 }
 
 std::vector<float> TorchMicrogpt::parameter(int index) const {
