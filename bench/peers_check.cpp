@@ -128,7 +128,7 @@ bool check_lrnn_epoch() {
                   fmt::format("loss {:.6f} as step by step; {} windows skipped where it overflows", loss, skipped));
 }
 
-/// Ten steps on a window of `peer`, made from the values of the parameters, against the reference's.
+/// Ten steps of a peer that starts from the values of `parameters`, on a window, against the reference's.
 bool check_lrnn(const std::string& what,
                 const std::function<float(const std::vector<int>&, const std::vector<int>&)>& step,
                 reference::Arrays<double>& parameters) {
