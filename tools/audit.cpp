@@ -156,48 +156,47 @@ Json to_json(const std::string& model, const std::vector<Verdicts>& cases, bool 
     return json;
 }
 
-void print_case(const Verdicts& verdicts) {
+std::string line_of(const Verdicts& verdicts) {
     double ratio = 0;
     for (const GradRow& row : verdicts.f32.rows) ratio = std::max(ratio, row.noise_ratio);
-    fmt::print("{:<10} {:<58} {:>9.1e} {:>9.1e} {:>9.1e} {:>8.2f}\n", verdicts.agree() ? "agree" : "DIFFERS",
-               verdicts.settings, verdicts.f64.forward->relative, largest_relative(verdicts.f64),
-               largest_relative(verdicts.differences), ratio);
+    return fmt::format("{:<8} {:<67} {:>9.1e} {:>9.1e} {:>9.1e} {:>8.2f}\n", verdicts.agree() ? "agree" : "DIFFERS",
+                       verdicts.settings, verdicts.f64.forward->relative, largest_relative(verdicts.f64),
+                       largest_relative(verdicts.differences), ratio);
 }
 
-void print_row(const GradRow& row) {
-    fmt::print("{:<16} {:>10} {:>5} {:>10.2e} {:>10.2e} {:>10.7f} {:>9.3g}  {}{}{}\n", row.name, to_string(row.shape),
-               row.precision, row.max_error, row.relative, row.cosine, row.noise_ratio, to_string(row.verdict),
-               row.diagnosis.empty() ? "" : ": ", row.diagnosis);
+std::string line_of(const GradRow& row, std::size_t name_width) {
+    return fmt::format("{:<{}} {:>12} {:>5} {:>10.2e} {:>10.2e} {:>10.7f} {:>9.3g}  {}{}{}\n", row.name, name_width,
+                       to_string(row.shape), row.precision, row.max_error, row.relative, row.cosine, row.noise_ratio,
+                       to_string(row.verdict), row.diagnosis.empty() ? "" : ": ", row.diagnosis);
 }
 
-void print(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
-    fmt::print(
+std::string text_of(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
+    std::string text = fmt::format(
         "{}: the tape against a hand-written backward pass (relative errors in f64; in f32 as multiples of the "
         "noise floor,\nat most {:.0f} agree) and against finite differences\n\n",
         model, cases.front().f32.factor);
-    fmt::print("{:<8} {:<67} {:>9} {:>9} {:>9} {:>8}\n", "", "case", "forward", "backward", "differ.", "f32");
-    for (const Verdicts& verdicts : cases) print_case(verdicts);
-    fmt::print("\n{:<16} {:>10} {:>5} {:>10} {:>10} {:>10} {:>9}  {}\n", "worst case of", "shape", "", "max error",
-               "relative", "cosine", "ratio", "verdict");
-    for (const GradRow& row : worst_rows(cases)) print_row(row);
-    fmt::print("\n{}\n", agree ? "all parameters agree" : "some parameters differ");
+    text += fmt::format("{:<8} {:<67} {:>9} {:>9} {:>9} {:>8}\n", "", "case", "forward", "backward", "differ.", "f32");
+    for (const Verdicts& verdicts : cases) text += line_of(verdicts);
+    const std::vector<GradRow> worst = worst_rows(cases);
+    std::size_t width = 14;
+    for (const GradRow& row : worst) width = std::max(width, row.name.size());
+    text += fmt::format("\n{:<{}} {:>12} {:>5} {:>10} {:>10} {:>10} {:>9}  {}\n", "worst case of", width, "shape", "",
+                        "max error", "relative", "cosine", "ratio", "verdict");
+    for (const GradRow& row : worst) text += line_of(row, width);
+    return text + (agree ? "\nall parameters agree\n" : "\nsome parameters differ\n");
 }
 
 }  // namespace
 
-Exit audit(const std::string& model, std::span<const AuditCase> cases, const AuditSettings& settings) {
+AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const std::string& fault) {
     std::vector<Verdicts> judged;
     try {
-        for (const AuditCase& item : cases) judged.push_back(judge_case(item, settings.fault));
+        for (const AuditCase& item : cases) judged.push_back(judge_case(item, fault));
     } catch (const std::invalid_argument& unknown_fault) {
         throw UsageError(unknown_fault.what());
     }
     const bool agree = std::ranges::all_of(judged, &Verdicts::agree);
-    if (settings.json)
-        fmt::print("{}\n", to_json(model, judged, agree).dump());
-    else
-        print(model, judged, agree);
-    return agree ? Exit::done : Exit::failed;
+    return {agree, to_json(model, judged, agree), text_of(model, judged, agree)};
 }
 
 }  // namespace xtape::tools

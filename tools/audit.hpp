@@ -43,9 +43,9 @@ struct AuditCase {
     std::vector<NamedFactor> factors;  ///< that a diagnosis may name
 };
 
-/// Judges all cases and prints the report. Exit::done when every parameter of every case agrees, else Exit::failed.
-/// Throws UsageError for an unknown fault.
-Exit audit(const std::string& model, std::span<const AuditCase> cases, const AuditSettings& settings);
+/// Judges all cases, with a fault in the hand-written backward pass where one is named. Throws UsageError for an
+/// unknown one.
+AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const std::string& fault);
 
 /// Loss, logits and gradients of a model by the tape: `forward()` gives the logits, `loss(logits)` the loss.
 template <Real T, class Forward, class Loss>

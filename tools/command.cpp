@@ -26,10 +26,9 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
-    std::string folder, data, model, out;
+    std::string folder, data, model, out, fault;
     bool json = false, best = false;
     GenerateSettings generate;
-    AuditSettings audit;
     std::function<Exit()> action;
 };
 
@@ -43,23 +42,35 @@ void add_train(CLI::App& app, const Models& all, Arguments& arguments) {
     }
 }
 
+/// One model, or all of them that know the fault.
+Exit audit(const Models& all, const std::string& name, const std::string& fault, bool json) {
+    Json together{{"model", "all"}, {"agree", true}, {"models", Json::array()}};
+    std::string unknown;
+    for (const auto& model : all) {
+        if (name != "all" && name != model->name()) continue;
+        try {
+            const AuditReport report = model->audit(fault);
+            if (!json) fmt::print("{}{}", together.at("models").empty() ? "" : "\n", report.text);
+            if (!report.agree) together["agree"] = false;
+            together["models"].push_back(report.json);
+        } catch (const UsageError& error) {
+            unknown += (unknown.empty() ? "" : "; ") + std::string(error.what());
+        }
+    }
+    if (together.at("models").empty()) throw UsageError(unknown);
+    if (json) fmt::print("{}\n", (name == "all" ? together : together.at("models").front()).dump());
+    return together.at("agree") == true ? Exit::done : Exit::failed;
+}
+
 void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
-    CLI::App* audit = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
+    CLI::App* sub = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
     std::vector<std::string> names{"all"};
     for (const auto& model : all) names.push_back(model->name());
-    audit->add_option("MODEL", arguments.model, "The model, or all")->required()->check(CLI::IsMember(names));
-    audit->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward");
-    audit->add_flag("--json", arguments.audit.json, "Print one JSON object");
-    audit->callback([&] {
-        arguments.action = [&] {
-            Exit worst = Exit::done;
-            for (const auto& model : all) {
-                if (arguments.model != "all" && arguments.model != model->name()) continue;
-                if (model->audit(arguments.audit) != Exit::done) worst = Exit::failed;
-            }
-            return worst;
-        };
-    });
+    sub->add_option("MODEL", arguments.model, "The model, or all")->required()->check(CLI::IsMember(names));
+    sub->add_option("--fault", arguments.fault, "Build this fault into the hand-written backward");
+    sub->add_flag("--json", arguments.json, "Print one JSON object");
+    sub->callback(
+        [&] { arguments.action = [&] { return audit(all, arguments.model, arguments.fault, arguments.json); }; });
 }
 
 void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {

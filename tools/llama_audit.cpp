@@ -72,7 +72,7 @@ AuditCase make_case(const LlamaConfig& config, std::vector<int> lengths, double 
 
 }  // namespace
 
-Exit audit_llama(const AuditSettings& settings) {
+AuditReport audit_llama(const std::string& fault) {
     constexpr double loud = 60;
     std::vector<AuditCase> cases;
     for (const int kv_heads : {4, 2, 1}) {
@@ -93,7 +93,7 @@ Exit audit_llama(const AuditSettings& settings) {
             }
         }
     }
-    return audit("llama", cases, settings);
+    return audit("llama", cases, fault);
 }
 
 }  // namespace xtape::tools

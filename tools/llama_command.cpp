@@ -213,7 +213,7 @@ public:
                          [&](const models::Batch& batch) { return trained.model.loss(batch); });
     }
 
-    Exit audit(const AuditSettings& settings) const override { return audit_llama(settings); }
+    AuditReport audit(const std::string& fault) const override { return audit_llama(fault); }
 
     std::string formats() const override {
         return "a run folder to llama2.c's model.bin (with tokenizer.bin beside it) and back, and a Hugging Face "

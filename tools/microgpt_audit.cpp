@@ -63,7 +63,7 @@ AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string 
 
 }  // namespace
 
-Exit audit_microgpt(const AuditSettings& settings) {
+AuditReport audit_microgpt(const std::string& fault) {
     using Norm = MicrogptConfig::Norm;
     using Act = MicrogptConfig::Act;
     constexpr double loud = 60;
@@ -80,7 +80,7 @@ Exit audit_microgpt(const AuditSettings& settings) {
             cases.push_back(make_case(config, norm_name, act_name, {config.block}, loud));
         }
     }
-    return audit("microgpt", cases, settings);
+    return audit("microgpt", cases, fault);
 }
 
 }  // namespace xtape::tools

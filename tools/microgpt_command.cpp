@@ -245,7 +245,7 @@ public:
         return Exit::done;
     }
 
-    Exit audit(const AuditSettings& settings) const override { return audit_microgpt(settings); }
+    AuditReport audit(const std::string& fault) const override { return audit_microgpt(fault); }
 
 private:
     /// One name: the prompt, then a token at a time until the end token or `limit` tokens.

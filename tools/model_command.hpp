@@ -29,9 +29,11 @@ struct GenerateSettings {
     bool json = false;
 };
 
-struct AuditSettings {
-    std::string fault;
-    bool json = false;
+/// What `xtape audit` found.
+struct AuditReport {
+    bool agree;  ///< every parameter of every case
+    Json json;
+    std::string text;
 };
 
 class ModelCommand {
@@ -44,7 +46,8 @@ public:
     virtual Exit train() = 0;
     virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
     virtual Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const = 0;
-    virtual Exit audit(const AuditSettings& settings) const = 0;
+    /// Throws UsageError for a fault that this model's reference does not know; none is the empty one.
+    virtual AuditReport audit(const std::string& fault) const = 0;
     /// From, to: writes a run folder as another program's checkpoint, or such a checkpoint as a run folder. False, with
     /// nothing done, where one of the two is not this model's.
     virtual bool convert(const std::filesystem::path&, const std::filesystem::path&) const { return false; }
