@@ -2,7 +2,9 @@
 // llama's training step, 2 threads: xtape and PyTorch, in f32 and in bf16.
 
 #include <xtape/bench/race.hpp>
+#include <xtape/engine/buffer.hpp>
 #include <xtape/engine/kernels/gemm_bf16.hpp>
+#include <xtape/engine/ops.hpp>
 #include <xtape/engine/precision.hpp>
 #include <xtape/models/llama/llama.hpp>
 #include <xtape/nn/module.hpp>
@@ -77,6 +79,31 @@ inline void race_llama(Precision precision) {
                      precision == Precision::bf16 ? "bf16" : "f32"),
          std::move(competitors), 9);
     set_product_precision(Precision::f32);
+}
+
+/// What attention holds at its peak, forward and backward, beside its inputs: linear in the context.
+inline void print_attention_memory() {
+    constexpr int heads = 6, width = 48;
+    fmt::print(
+        "\n| causal attention, {} heads of {}, forward and backward: context | KiB at the peak | bytes a position "
+        "|\n| ---: | ---: | ---: |\n",
+        heads, width);
+    for (Index context = 256; context <= 8192; context *= 2) {
+        nn::Rng rng(1);
+        const auto input = [&] { return nn::normal<float>({context, heads * width}, rng, 1); };
+        const Tensor<float> q = input(), k = input(), v = input(), dy = input();
+        reset_pool_peak();
+        const auto before = pool_statistics().bytes_in_use;
+        {
+            Tape<float> tape;
+            const Tensor<float> tracked[] = {tape.leaf(q), tape.leaf(k), tape.leaf(v)};
+            const Tensor<float> y = causal_attention(tracked[0], tracked[1], tracked[2], {}, {.heads = heads});
+            const Tensor<float>* const of[] = {&tracked[0], &tracked[1], &tracked[2]};
+            tape.gradient(y, dy, of);
+        }
+        const auto peak = static_cast<double>(pool_statistics().peak_bytes - before);
+        fmt::print("| {} | {:.0f} | {:.0f} |\n", context, peak / 1024, peak / static_cast<double>(context));
+    }
 }
 
 }  // namespace xtape::bench

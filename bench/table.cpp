@@ -63,4 +63,5 @@ int main() {
     xtape::set_threads(2);
     race_llama(xtape::Precision::f32);
     race_llama(xtape::Precision::bf16);
+    print_attention_memory();
 }

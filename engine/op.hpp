@@ -253,8 +253,18 @@ private:
         }
     }
 
+    /// What the shape rule takes for an input.
+    template <int I> auto shape_input(Tape<T>& tape) const {
+        if constexpr (indexed[I])
+            return inputs_[I] == no_value ? Indices() : tape.index_at(inputs_[I]).current;
+        else
+            return inputs_[I] == no_value ? Shape(no_shape) : Shape(tape.at(inputs_[I]).shape);
+    }
+
     template <std::size_t... I, std::size_t... K>
     void forward_into(Tape<T>& tape, const Tensor<T>& y, std::index_sequence<I...>, std::index_sequence<K...>) {
+        // Indices may have been set anew: the shape rule is what looks at their values.
+        if constexpr ((indexed[I] || ...)) static_cast<void>(op_.shape(shape_input<static_cast<int>(I)>(tape)...));
         op_.forward(input<static_cast<int>(I)>(tape)..., out(y), out(saved_[K])...);
     }
 

@@ -6,6 +6,7 @@
 namespace {
 
 using namespace xtape;
+using Catch::Matchers::StartsWith;
 
 using Doubles = std::vector<double>;
 
@@ -151,4 +152,15 @@ TEST_CASE("replay: errors") {
     CHECK_THROWS_WITH(tape.set(ids, indices({0, 1})),
                       "set: the new indices have another shape: original is [1], value is [2]");
     CHECK_THROWS_AS(tape.value(a), ValueError);
+}
+
+TEST_CASE("replay: indices that were set anew are checked as those of the recording were") {
+    const Parameter<float> table(Tensor<float>::full({3, 2}, 1));
+    const Indices ids = indices({0, 2});
+    Tape<float> tape({.keep_records = true});
+    const Tensor<float> loss = sum(embedding(table, ids));
+    tape.set(ids, indices({1, 1}));
+    tape.replay();
+    tape.set(ids, indices({1, 3}));
+    CHECK_THROWS_WITH(tape.replay(), StartsWith("embedding: id 3 at [1] is outside the table of 3 rows"));
 }
