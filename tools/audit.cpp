@@ -78,8 +78,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     const Evaluation reference32 = subject->reference32(fault);
     verdicts.f32 = judge(evidence(reference32, true), options);
     verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
-    // Short steps: a kink of the second derivative (relu²) costs an error of their square.
-    verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = 1.0 / 4096});
+    verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step});
     return verdicts;
 }
 

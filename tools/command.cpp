@@ -86,12 +86,19 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
         ->check(CLI::Range(0.0, 1.0));
     generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(CLI::PositiveNumber);
     generate->add_option("--seed", settings.seed, "Of the samples");
+    generate->add_option("--load-state", settings.load_state, "Go on from where a generation was saved")
+        ->type_name("FILE");
+    generate->add_option("--save-state", settings.save_state, "Save where the generation ends, to go on from")
+        ->type_name("FILE");
     generate->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     generate->add_flag("--json", settings.json, "Print one JSON object");
     generate->callback([&] {
         arguments.action = [&] {
             const RunFolder run(arguments.folder, arguments.best);
-            return model_of(all, run).generate(run, settings);
+            const ModelCommand& model = model_of(all, run);
+            if (!model.keeps_state() && !(settings.load_state.empty() && settings.save_state.empty()))
+                throw UsageError(fmt::format("generate: {} keeps no state to load or save", model.name()));
+            return model.generate(run, settings);
         };
     });
 }

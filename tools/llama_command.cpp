@@ -204,7 +204,7 @@ public:
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
         const Trained trained(run);
-        return generate_texts(trained.tokenizer, settings, [&] { return Conversation(trained.model); });
+        return generate_texts(trained.tokenizer, settings, {.start = [&] { return Conversation(trained.model); }});
     }
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {

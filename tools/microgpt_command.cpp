@@ -217,7 +217,7 @@ public:
         const Trained trained(run);
         const models::SamplerOptions how{.temperature = settings.temperature < 0 ? 0.5 : settings.temperature,
                                          .top_k = settings.top_k,
-                                         .top_p = settings.top_p};
+                                         .top_p = settings.top_p < 0 ? 1 : settings.top_p};
         const int limit = settings.tokens > 0 ? settings.tokens : trained.model.config().block;
         nn::Rng rng(settings.seed);
         Json samples = Json::array();

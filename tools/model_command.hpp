@@ -23,9 +23,11 @@ struct GenerateSettings {
     int tokens = 0;           ///< at most so many of a sample; 0: as many as the model allows
     int samples = 0;          ///< 0: the model's own number
     double temperature = -1;  ///< below 0: the model's own
-    double top_p = 1;
-    int top_k = 0;  ///< 0: all
+    double top_p = -1;        ///< below 0: the model's own
+    int top_k = 0;            ///< 0: all
     std::uint64_t seed = 1;
+    std::string load_state;  ///< a file to go on from; empty: none
+    std::string save_state;  ///< a file to be gone on from; empty: none
     bool json = false;
 };
 
@@ -45,6 +47,8 @@ public:
     virtual void bind_train(CLI::App& app) = 0;
     virtual Exit train() = 0;
     virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
+    /// Whether `generate` knows load_state and save_state.
+    virtual bool keeps_state() const { return false; }
     virtual Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const = 0;
     /// Throws UsageError for a fault that this model's reference does not know; none is the empty one.
     virtual AuditReport audit(const std::string& fault) const = 0;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <string>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -32,6 +31,13 @@ void Progress::show(Index step, double loss, std::optional<double> validation) {
         bar_drawn_ = true;
         drawn_ = Clock::now();
     }
+    std::fflush(stdout);
+}
+
+void Progress::line(const std::string& text) {
+    if (!shown_) return;
+    fmt::print("{}{}\n", bar_drawn_ ? "\r\033[K" : "", text);
+    bar_drawn_ = false;
     std::fflush(stdout);
 }
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 namespace xtape::tools {
 
@@ -13,6 +14,8 @@ public:
     /// `first` steps were done before; nothing is printed when not `shown`.
     Progress(Index first, Index total, bool shown);
     void show(Index step, double loss, std::optional<double> validation);
+    /// A line of other words.
+    void line(const std::string& text);
     void finish();
 
 private:

@@ -33,8 +33,11 @@ double loss_over(const models::TextCorpus& corpus, std::span<const models::Windo
     return total / static_cast<double>(positions);
 }
 
+namespace {
+
+/// The prompt and up to `tokens` more tokens; shows the text on standard output as it comes where `shown`.
 std::string generate_text(const models::Tokenizer& tokenizer, const std::string& prompt, Index tokens,
-                          const models::SamplerOptions& how, nn::Rng& rng, const NextToken& next, bool shown) {
+                          const models::SamplerOptions& how, nn::Rng& rng, const Speech& speech, bool shown) {
     std::string text;
     const auto show = [&](std::string_view piece) {
         text += piece;
@@ -42,10 +45,13 @@ std::string generate_text(const models::Tokenizer& tokenizer, const std::string&
         std::fwrite(piece.data(), 1, piece.size(), stdout);
         std::fflush(stdout);
     };
-    std::vector<std::int32_t> given = tokenizer.encode_prompt(prompt);
+    std::vector<std::int32_t> given = speech.before;
+    const std::vector<std::int32_t> of_prompt = tokenizer.encode_prompt(prompt);
+    given.insert(given.end(), of_prompt.begin(), of_prompt.end());
     if (given.empty()) given = tokenizer.encode("\n");
     if (given.empty()) given = {0};
     show(prompt);
+    const NextToken next = speech.start();
     for (Index i = 0; i < tokens; ++i) {
         const Tensor<float> logits = next(given);
         const auto last = logits.values().last(static_cast<std::size_t>(tokenizer.vocab()));
@@ -54,19 +60,21 @@ std::string generate_text(const models::Tokenizer& tokenizer, const std::string&
         show(tokenizer.decode(token));
         given = {token};
     }
+    if (speech.stop) speech.stop(given.back());
     return text;
 }
 
-Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& settings,
-                    const std::function<NextToken()>& start) {
+}  // namespace
+
+Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& settings, const Speech& speech) {
     const models::SamplerOptions how{.temperature = settings.temperature < 0 ? 0.8 : settings.temperature,
                                      .top_k = settings.top_k,
-                                     .top_p = settings.top_p};
+                                     .top_p = settings.top_p < 0 ? speech.top_p : settings.top_p};
     nn::Rng rng(settings.seed);
     Json samples = Json::array();
     for (int i = 0; i < std::max(1, settings.samples); ++i) {
         const Index tokens = settings.tokens > 0 ? settings.tokens : 256;
-        const std::string text = generate_text(tokenizer, settings.prompt, tokens, how, rng, start(), !settings.json);
+        const std::string text = generate_text(tokenizer, settings.prompt, tokens, how, rng, speech, !settings.json);
         if (settings.json)
             samples.push_back(text);
         else

@@ -73,13 +73,17 @@ private:
 /// Logits [.., V] of the token that follows; called with the prompt's tokens, then with each token as it is drawn.
 using NextToken = std::function<Tensor<float>(std::span<const std::int32_t>)>;
 
-/// The prompt and up to `tokens` more tokens; shows the text on standard output as it comes where `shown`.
-std::string generate_text(const models::Tokenizer& tokenizer, const std::string& prompt, Index tokens,
-                          const models::SamplerOptions& how, nn::Rng& rng, const NextToken& next, bool shown);
+/// How a model generates, besides what the user says.
+struct Speech {
+    std::function<NextToken()> start;       ///< of each text
+    double top_p = 1;                       ///< unless the user names one
+    std::vector<std::int32_t> before = {};  ///< the tokens that a prompt goes on from
+    std::function<void(std::int32_t token)> stop =
+        {};  ///< after each text, with its last token, which `next` never saw
+};
 
-/// `samples` texts, each from a fresh `start()`, as `xtape generate` prints them.
-Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& settings,
-                    const std::function<NextToken()>& start);
+/// `samples` texts, as `xtape generate` prints them.
+Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& settings, const Speech& speech);
 
 /// Loss and perplexity over a file, as `xtape eval` prints them.
 Exit eval_text(const models::Tokenizer& tokenizer, const std::filesystem::path& data, Index context, bool json,

@@ -53,6 +53,9 @@ struct Course {
     double training_seconds = 0;  ///< of batch, forward, backward and optimizer
     Index tokens = 0;
     double best_validation = std::numeric_limits<double>::infinity();
+    double epoch_sum = 0;  ///< of the losses of this epoch
+    Index epoch_steps = 0;
+    double best_epoch = std::numeric_limits<double>::infinity();
     std::vector<Metric> metrics;
 
     void add(double loss) {
@@ -60,6 +63,8 @@ struct Course {
         if (last_losses.size() > 100) last_losses.pop_front();
         interval_sum += loss;
         ++interval;
+        epoch_sum += loss;
+        ++epoch_steps;
     }
     double mean_of_last() const {
         const double sum = std::accumulate(last_losses.begin(), last_losses.end(), 0.0);
@@ -68,6 +73,8 @@ struct Course {
     }
 };
 
+Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
+
 Json to_json(const Course& course) {
     return Json{{"step", course.step},
                 {"last_losses", course.last_losses},
@@ -75,7 +82,10 @@ Json to_json(const Course& course) {
                 {"interval", course.interval},
                 {"training_seconds", course.training_seconds},
                 {"tokens", course.tokens},
-                {"best_val_loss", std::isfinite(course.best_validation) ? Json(course.best_validation) : Json()}};
+                {"best_val_loss", number_or_null(course.best_validation)},
+                {"epoch_sum", course.epoch_sum},
+                {"epoch_steps", course.epoch_steps},
+                {"best_epoch_loss", number_or_null(course.best_epoch)}};
 }
 
 /// All that a resumed run needs: parameters, moments, and in the metadata the course. One file, so that a kill
@@ -124,6 +134,9 @@ Course restore(Learner& learner, const RunFolder& run) {
         course.training_seconds = trainer.at("training_seconds");
         course.tokens = trainer.at("tokens");
         if (trainer.at("best_val_loss").is_number()) course.best_validation = trainer.at("best_val_loss");
+        course.epoch_sum = trainer.at("epoch_sum");
+        course.epoch_steps = trainer.at("epoch_steps");
+        if (trainer.at("best_epoch_loss").is_number()) course.best_epoch = trainer.at("best_epoch_loss");
     } catch (const std::exception& error) {
         throw FileError(fmt::format("{}: the state of the trainer is broken: {}",
                                     run.file("optimizer.safetensors").string(), error.what()));
@@ -145,9 +158,17 @@ std::string culprit(Learner& learner, Index draw) {
     return {};
 }
 
-/// One optimizer step over `accumulate` micro-batches; gives their mean loss.
-double train_step(Learner& learner, std::vector<nn::Named<float>>& parameters, const TrainSettings& settings,
-                  Course& course) {
+/// Says why a step is skipped, and drops its gradients. Throws TrainingFailed where the learner does not skip.
+std::nullopt_t skip(Learner& learner, std::vector<nn::Named<float>>& parameters, const std::string& why) {
+    if (!learner.skips_bad_steps()) throw TrainingFailed("train: " + why);
+    fmt::print(stderr, "xtape: train: {}; skipped\n", why);
+    nn::zero_grad(parameters);
+    return std::nullopt;
+}
+
+/// One optimizer step over `accumulate` micro-batches; gives their mean loss, or none when the step is skipped.
+std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>& parameters,
+                                 const TrainSettings& settings, Course& course) {
     double total = 0;
     const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
     for (Index micro = 0; micro < settings.accumulate; ++micro) {
@@ -156,16 +177,30 @@ double train_step(Learner& learner, std::vector<nn::Named<float>>& parameters, c
         const Tensor<float> loss = learner.loss(draw);
         const double value = loss.item();
         if (!std::isfinite(value))
-            throw TrainingFailed(
-                fmt::format("train: the loss is {} at step {}{}", value, course.step + 1, culprit(learner, draw)));
+            return skip(learner, parameters,
+                        fmt::format("the loss is {} at step {}{}", value, course.step + 1, culprit(learner, draw)));
         tape.backward(loss, Tensor<float>::full({}, share));
         total += value * static_cast<double>(share);
         course.tokens += learner.tokens();
     }
-    if (settings.clip > 0) clip_grad_norm(parameters, settings.clip);
+    const double norm = settings.clip > 0 ? clip_grad_norm(parameters, settings.clip) : 0;
+    if (!std::isfinite(norm) && learner.skips_bad_steps())
+        return skip(learner, parameters, fmt::format("the gradient is not finite at step {}", course.step + 1));
     learner.optimizer().lr = learner.learning_rate(course.step);
     learner.optimizer().step();
     return total;
+}
+
+/// Shows the mean loss of the epoch that has ended, and begins another. Throws TrainingFailed when it had no loss.
+void end_epoch(Course& course, Index epoch, Progress& progress) {
+    if (course.epoch_steps == 0) throw TrainingFailed(fmt::format("train: no loss of epoch {} was finite", epoch));
+    const double loss = course.epoch_sum / static_cast<double>(course.epoch_steps);
+    const bool best = loss < course.best_epoch;
+    if (best) course.best_epoch = loss;
+    progress.line(fmt::format("epoch {:>4}   loss {:.4f}   perplexity {:.3f}   {:.2f} s{}", epoch, loss, std::exp(loss),
+                              course.training_seconds, best ? "   best" : ""));
+    course.epoch_sum = 0;
+    course.epoch_steps = 0;
 }
 
 }  // namespace
@@ -237,21 +272,27 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 
     while (course.step < end && interrupted == 0) {
         const Clock::time_point start = Clock::now();
-        const double loss = train_step(learner, parameters, settings, course);
+        const std::optional<double> loss = train_step(learner, parameters, settings, course);
         course.training_seconds += seconds_since(start);
+        const Index epochs_before = learner.epochs(course.step * settings.accumulate);
         ++course.step;
-        course.add(loss);
+        if (loss) course.add(*loss);
+        const Index epochs = learner.epochs(course.step * settings.accumulate);
+        const bool epoch_ends = epochs > epochs_before;
+        if (epoch_ends) end_epoch(course, epochs, progress);
         const bool last = course.step == end || interrupted != 0;
         const bool evaluate = last || (settings.eval_every > 0 && course.step % settings.eval_every == 0);
         if (evaluate) result.val_loss = validate(learner, course, run);
-        if (evaluate || course.step % metric_every == 0) {
+        if (course.interval > 0 && (evaluate || course.step % metric_every == 0)) {
             const double mean = course.interval_sum / static_cast<double>(course.interval);
             course.metrics.push_back({course.step, mean, evaluate ? result.val_loss.value_or(nan) : nan});
             course.interval_sum = 0;
             course.interval = 0;
             progress.show(course.step, mean, evaluate ? result.val_loss : std::nullopt);
         }
-        if (last || (settings.save_every > 0 && course.step % settings.save_every == 0)) save(learner, course, run);
+        const bool due = (settings.save_every > 0 && course.step % settings.save_every == 0) ||
+                         (epoch_ends && settings.save_epochs > 0 && epochs % settings.save_epochs == 0);
+        if (last || due) save(learner, course, run);
     }
     progress.finish();
 
@@ -273,7 +314,7 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run) {
     if (settings.json) {
         Json summary{{"steps", result.steps},
-                     {"loss_last_100", result.loss_last_100},
+                     {"loss_last_100", number_or_null(result.loss_last_100)},
                      {"val_loss", result.val_loss ? Json(*result.val_loss) : Json(nullptr)},
                      {"seconds", result.seconds},
                      {"us_per_step", result.us_per_step},

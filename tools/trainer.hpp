@@ -26,8 +26,9 @@ struct TrainSettings {
     double clip = 0;  ///< 0: no clipping
     double weight_decay = 0;
     Index accumulate = 1;
-    Index stop_after = 0;  ///< 0: after `steps`
-    Index save_every = 0;  ///< 0: at the end alone
+    Index stop_after = 0;   ///< 0: after `steps`
+    Index save_every = 0;   ///< 0: at the end alone
+    Index save_epochs = 0;  ///< 0: not by epochs
     bool resume = false;
     bool overwrite = false;
     bool profile = false;
@@ -56,6 +57,13 @@ public:
     virtual double learning_rate(Index step) const = 0;
     /// The loss over the whole validation part; none without one.
     virtual std::optional<double> validate() = 0;
+    /// How many epochs the first `draws` micro-batches complete; 0 where the model counts none.
+    virtual Index epochs(Index draws) {
+        (void)draws;
+        return 0;
+    }
+    /// Whether a step whose loss or gradient is not finite is skipped, and does not end the training.
+    virtual bool skips_bad_steps() const { return false; }
     /// Floating-point operations of forward and backward, by the model's formula; 0 where none is known.
     virtual double flops_per_token() const { return 0; }
 };
@@ -79,7 +87,8 @@ public:
 };
 
 /// Trains to `stop_after` or `steps`, from the start or from where the folder's last checkpoint left off.
-/// Throws TrainingFailed for a loss that is not finite; the last good checkpoint stays.
+/// Throws TrainingFailed for a loss that is not finite, where the learner skips such steps for a whole epoch of them;
+/// the last good checkpoint stays.
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
 
 /// Prints the result, as a JSON object or in two lines. Gives the exit status.

@@ -1,0 +1,107 @@
+#include <xtape/engine/ops.hpp>
+#include <xtape/models/lrnn/lrnn.hpp>
+#include <xtape/tests/reference/lrnn.hpp>
+#include <xtape/tools/lrnn_audit.hpp>
+#include <xtape/tools/reference_subject.hpp>
+
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+using models::Lrnn;
+using models::LrnnConfig;
+
+/// What a case exposes.
+enum class Kind { usual, near_one, steep };
+
+/// Weights of norms N(1, 0.3²), their biases N(0, 0.3²), embeddings N(0, 0.5²), matrices N(0, 1/in), other vectors
+/// N(0, 0.5²), and decay_base around 1.5, or 7 where decays are near 1. A steep case has small keys, by Wk of one sign
+/// against a bias, and loud logits: the gradients of the scan are large.
+struct LrnnAudit {
+    template <class T> using Model = Lrnn<T>;
+    LrnnConfig config;
+    std::vector<int> lengths;
+    Kind kind = Kind::usual;
+    models::Batch batch = {};
+
+    double center(const std::string& name) const {
+        if (name.ends_with("decay_base")) return kind == Kind::near_one ? 7 : 1.5;
+        if (kind == Kind::steep && name.ends_with("ln1.bias")) return 1;
+        if (kind == Kind::steep && name.ends_with("Wk")) return -7.0 / config.dim;
+        return name.ends_with("weight") ? 1 : 0;
+    }
+    double spread(const std::string& name, const Shape& shape) const {
+        if (name.ends_with("weight") || name.ends_with("bias")) return 0.3;
+        if (shape.rank() == 1 || name == "emb") return 0.5;
+        const double usual = 1 / std::sqrt(static_cast<double>(shape[0]));
+        if (kind == Kind::steep && name.ends_with("Wk")) return 0.2 * usual;
+        return kind == Kind::steep && name == "head" ? 30 * usual : usual;
+    }
+    void draw_inputs(nn::Rng& rng) { batch = models::pack(draw_sequences(lengths, config.vocab, rng)); }
+    template <class T> Tensor<T> output(const Lrnn<T>& model) const { return model(batch); }
+    template <class T> Tensor<T> loss(const Lrnn<T>&, const Tensor<T>& logits) const {
+        return cross_entropy(logits, batch.targets, {.label_smoothing = config.label_smoothing});
+    }
+    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
+        const reference::LrnnConfig plain{.vocab = config.vocab,
+                                          .layers = config.layers,
+                                          .dim = config.dim,
+                                          .heads = config.heads,
+                                          .decay_rank = config.decay_rank,
+                                          .ffn = config.ffn(),
+                                          .slots = config.slots,
+                                          .label_smoothing = config.label_smoothing};
+        return reference::lrnn_run<T>(plain, parameters, reference_batch<reference::Batch>(batch, lengths), fault);
+    }
+};
+
+AuditCase make_case(const LrnnConfig& config, std::vector<int> lengths, Kind kind) {
+    const std::string inputs = lengths.size() == 1 ? fmt::format("1 sequence of {}", lengths[0])
+                                                   : fmt::format("{} sequences packed", lengths.size());
+    std::string settings = fmt::format("heads {}, slots {}, {}{}{}", config.heads, config.slots, inputs,
+                                       kind == Kind::near_one ? ", decays near 1"
+                                       : kind == Kind::steep  ? ", small keys and loud logits"
+                                                              : "",
+                                       config.label_smoothing > 0 ? ", smoothed" : "");
+    const int positions = std::accumulate(lengths.begin(), lengths.end(), 0);
+    return {.settings = std::move(settings),
+            .make =
+                [=](std::uint64_t draw) {
+                    return std::make_unique<ReferenceSubject<LrnnAudit>>(
+                        LrnnAudit{.config = config, .lengths = lengths, .kind = kind}, draw + 1);
+                },
+            .factors = usual_factors(positions + 1, config.dim / config.heads),
+            .step = 1.0 / 128};
+}
+
+}  // namespace
+
+AuditReport audit_lrnn(const std::string& fault) {
+    std::vector<AuditCase> cases;
+    for (const int heads : {1, 2, 4}) {
+        for (const int slots : {1, 2, 4}) {
+            const LrnnConfig config{.vocab = 29,
+                                    .layers = 2,
+                                    .dim = 16,
+                                    .heads = heads,
+                                    .decay_rank = 3,
+                                    .ffn_multiplier = 1.5f,
+                                    .slots = slots};
+            cases.push_back(make_case(config, {9}, Kind::usual));
+            cases.push_back(make_case(config, {1, 40, 5, 2}, Kind::usual));
+            cases.push_back(make_case(config, {48}, Kind::near_one));
+        }
+    }
+    const LrnnConfig others{.vocab = 29, .dim = 16, .heads = 2, .decay_rank = 3};
+    cases.push_back(make_case(others, {3, 9, 8}, Kind::steep));
+    LrnnConfig smoothed = others;
+    smoothed.label_smoothing = 0.1;
+    cases.push_back(make_case(smoothed, {7, 7}, Kind::usual));
+    return audit("lrnn", cases, fault);
+}
+
+}  // namespace xtape::tools
