@@ -103,6 +103,19 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     });
 }
 
+void add_predict(CLI::App& app, const Models& all, Arguments& arguments) {
+    CLI::App* predict = app.add_subcommand("predict", "What a trained gate says of each call: allow or block");
+    predict->add_option("DIR", arguments.folder, "A run folder")->required();
+    predict->add_option("--data", arguments.data, "Lines of JSON or of text; standard input unless given, or for -");
+    predict->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
+    predict->callback([&] {
+        arguments.action = [&] {
+            const RunFolder run(arguments.folder, arguments.best);
+            return model_of(all, run).predict(run, arguments.data);
+        };
+    });
+}
+
 void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* eval = app.add_subcommand("eval", "Loss and perplexity of a trained model on a file");
     eval->add_option("DIR", arguments.folder, "A run folder")->required();
@@ -151,6 +164,10 @@ int complain(Exit status, const std::exception& error) {
 
 }  // namespace
 
+Exit ModelCommand::predict(const RunFolder&, const std::string&) const {
+    throw UsageError(fmt::format("predict: {} makes no decisions; predict takes the run of a gate", name()));
+}
+
 int run_command(std::span<const char* const> words) {
     const Models all = models();
     Arguments arguments;
@@ -159,6 +176,7 @@ int run_command(std::span<const char* const> words) {
     app.require_subcommand(1);
     add_train(app, all, arguments);
     add_generate(app, all, arguments);
+    add_predict(app, all, arguments);
     add_eval(app, all, arguments);
     add_audit(app, all, arguments);
     add_info(app, arguments);

@@ -50,6 +50,9 @@ public:
     /// Whether `generate` knows load_state and save_state.
     virtual bool keeps_state() const { return false; }
     virtual Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const = 0;
+    /// A decision for each line of a file; of standard input for an empty path or -. Throws UsageError for a model that
+    /// makes none.
+    virtual Exit predict(const RunFolder& run, const std::string& data) const;
     /// Throws UsageError for a fault that this model's reference does not know; none is the empty one.
     virtual AuditReport audit(const std::string& fault) const = 0;
     /// From, to: writes a run folder as another program's checkpoint, or such a checkpoint as a run folder. False, with

@@ -115,7 +115,9 @@ std::optional<double> validate(Learner& learner, Course& course, const RunFolder
 }
 
 void save(Learner& learner, const Course& course, const RunFolder& run) {
-    const std::string trainer = to_json(course).dump(1);
+    Json state = to_json(course);
+    if (Json model = learner.state(); !model.is_null()) state["model"] = std::move(model);
+    const std::string trainer = state.dump(1);
     nn::save_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner), {{"trainer", trainer}});
     save_weights(learner, course, run.file("model.safetensors"));
     run.write_text("trainer.json", trainer);
@@ -137,6 +139,7 @@ Course restore(Learner& learner, const RunFolder& run) {
         course.epoch_sum = trainer.at("epoch_sum");
         course.epoch_steps = trainer.at("epoch_steps");
         if (trainer.at("best_epoch_loss").is_number()) course.best_epoch = trainer.at("best_epoch_loss");
+        if (trainer.contains("model")) learner.restore(trainer.at("model"));
     } catch (const std::exception& error) {
         throw FileError(fmt::format("{}: the state of the trainer is broken: {}",
                                     run.file("optimizer.safetensors").string(), error.what()));
@@ -276,7 +279,10 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
         course.training_seconds += seconds_since(start);
         const Index epochs_before = learner.epochs(course.step * settings.accumulate);
         ++course.step;
-        if (loss) course.add(*loss);
+        if (loss) {
+            course.add(*loss);
+            learner.stepped(*loss);
+        }
         const Index epochs = learner.epochs(course.step * settings.accumulate);
         const bool epoch_ends = epochs > epochs_before;
         if (epoch_ends) end_epoch(course, epochs, progress);
@@ -311,7 +317,7 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     return result;
 }
 
-Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run) {
+Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run, const Json& more) {
     if (settings.json) {
         Json summary{{"steps", result.steps},
                      {"loss_last_100", number_or_null(result.loss_last_100)},
@@ -321,6 +327,7 @@ Exit report(const TrainResult& result, const TrainSettings& settings, const RunF
                      {"tokens_per_second", result.tokens_per_second},
                      {"peak_bytes", result.peak_bytes}};
         if (result.utilisation) summary["utilisation"] = *result.utilisation;
+        summary.update(more);
         fmt::print("{}\n", summary.dump());
     } else {
         fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}",

@@ -66,6 +66,11 @@ public:
     virtual bool skips_bad_steps() const { return false; }
     /// Floating-point operations of forward and backward, by the model's formula; 0 where none is known.
     virtual double flops_per_token() const { return 0; }
+    /// Called after each step with its mean loss.
+    virtual void stepped(double /*loss*/) {}
+    /// What else a resumed run needs to know of the model's course, and the way back.
+    virtual Json state() const { return {}; }
+    virtual void restore(const Json& /*state*/) {}
 };
 
 struct TrainResult {
@@ -91,7 +96,8 @@ public:
 /// the last good checkpoint stays.
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
 
-/// Prints the result, as a JSON object or in two lines. Gives the exit status.
-Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run);
+/// Prints the result, as a JSON object with what else a model has to say, or in two lines. Gives the exit status.
+Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run,
+            const Json& more = Json::object());
 
 }  // namespace xtape::tools

@@ -1,0 +1,124 @@
+#include <xtape/engine/ops.hpp>
+#include <xtape/models/gate/gate.hpp>
+#include <xtape/tests/reference/gate.hpp>
+#include <xtape/tools/gate_audit.hpp>
+#include <xtape/tools/reference_subject.hpp>
+
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace xtape::tools {
+namespace {
+
+using models::Gate;
+using models::GateConfig;
+using models::GateExample;
+
+enum class Targets { decisions, next_tokens, both };
+
+/// Norm weights N(1, 0.3²), biases N(0, 0.3²), embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for
+/// the heads. Labels and weights are all that the specification names.
+struct GateAudit {
+    template <class T> using Model = Gate<T>;
+    GateConfig config;
+    std::vector<int> lengths;
+    Targets targets = Targets::both;
+    double loudness = 1;
+    std::vector<GateExample> examples = {};
+    models::GateBatch batch = {};
+
+    static bool is_norm(const std::string& name) {
+        return name.ends_with("ln1.weight") || name.ends_with("ln2.weight") || name == "final_ln.weight";
+    }
+    double center(const std::string& name) const { return is_norm(name) ? 1 : 0; }
+    double spread(const std::string& name, const Shape& shape) const {
+        if (shape.rank() == 1) return 0.3;
+        if (name.ends_with("embedding")) return 0.5;
+        const bool head = name == "output.weight" || name == "gate.weight";
+        return (head ? loudness : 1) / std::sqrt(static_cast<double>(shape[1]));
+    }
+
+    void draw_inputs(nn::Rng& rng) {
+        constexpr std::array<double, 5> labels{-1, -0.5, 0, 1, 1.5};
+        constexpr std::array<double, 5> weights{1, 2, 4, 6, 8};
+        const auto token = [&] { return static_cast<std::int32_t>(rng.below(config.vocab)); };
+        for (std::size_t i = 0; i < lengths.size(); ++i) {
+            GateExample example;
+            for (int t = 0; t < lengths[i]; ++t) example.tokens.push_back(token());
+            if (targets == Targets::next_tokens || (targets == Targets::both && i % 3 == 1)) example.next = token();
+            example.label = labels[i % labels.size()];
+            example.weight = weights[(2 * i + 1) % weights.size()];
+            examples.push_back(std::move(example));
+        }
+        batch = models::pack(examples);
+    }
+
+    /// The logits of both heads as one row: [K V + M].
+    template <class T> Tensor<T> output(const Gate<T>& model) const {
+        const auto logits = model(batch);
+        if (!logits.next) return logits.allow;
+        const Tensor<T> next = reshape(logits.next, {logits.next.size()});
+        return logits.allow ? concat({next, logits.allow}, 0) : next;
+    }
+    template <class T> Tensor<T> loss(const Gate<T>& model, const Tensor<T>& output) const {
+        const Index decisions = batch.decisions.size(), split = output.size() - decisions;
+        models::GateLogits<T> logits;
+        if (split > 0) logits.next = reshape(slice(output, 0, 0, split), {batch.last.size(), config.vocab});
+        if (decisions > 0) logits.allow = slice(output, 0, split, output.size());
+        return model.loss(logits, batch);
+    }
+
+    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
+        const reference::GateConfig plain{.vocab = config.vocab,
+                                          .dim = config.dim,
+                                          .layers = config.layers,
+                                          .heads = config.heads,
+                                          .ffn = config.ffn,
+                                          .context = config.context,
+                                          .ln_eps = config.ln_eps};
+        reference::GateBatch same;
+        same.tokens.assign(batch.tokens.values().begin(), batch.tokens.values().end());
+        same.offsets.assign(batch.offsets.values().begin(), batch.offsets.values().end());
+        for (const GateExample& example : examples)
+            same.examples.push_back({example.next ? reference::GateKind::next_token : reference::GateKind::decision,
+                                     example.next.value_or(0), example.label, example.weight});
+        auto run = reference::gate_run<T>(plain, parameters, same, fault);
+        run.logits.insert(run.logits.end(), run.allow_logits.begin(), run.allow_logits.end());
+        return run;
+    }
+};
+
+AuditCase make_case(const GateConfig& config, std::vector<int> lengths, Targets targets, double loudness) {
+    constexpr std::array names{"decisions", "next tokens", "both kinds"};
+    std::string settings =
+        fmt::format("{} layers, {}, {} lengths{}", config.layers, names[static_cast<std::size_t>(targets)],
+                    lengths.size(), loudness > 1 ? ", logits beyond 100" : "");
+    const int examples = static_cast<int>(lengths.size());
+    return {std::move(settings),
+            [=](std::uint64_t draw) {
+                return std::make_unique<ReferenceSubject<GateAudit>>(
+                    GateAudit{.config = config, .lengths = lengths, .targets = targets, .loudness = loudness},
+                    draw + 1);
+            },
+            usual_factors(examples + 1, config.dim / config.heads)};
+}
+
+}  // namespace
+
+AuditReport audit_gate(const std::string& fault) {
+    constexpr double loud = 60;
+    const std::vector<int> lengths{9, 16, 3, 1, 12, 5, 2};
+    std::vector<AuditCase> cases;
+    for (const int layers : {1, 2}) {
+        const GateConfig config{.vocab = 24, .dim = 32, .layers = layers, .heads = 4, .ffn = 48, .context = 16};
+        for (const Targets targets : {Targets::both, Targets::decisions, Targets::next_tokens})
+            cases.push_back(make_case(config, lengths, targets, 1));
+        cases.push_back(make_case(config, lengths, Targets::both, loud));
+    }
+    return audit("gate", cases, fault);
+}
+
+}  // namespace xtape::tools

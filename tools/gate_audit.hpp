@@ -1,0 +1,10 @@
+#pragma once
+
+#include <xtape/tools/model_command.hpp>
+
+namespace xtape::tools {
+
+/// `xtape audit gate`: both heads, alone and in one batch, with mixed lengths and inputs that expose.
+AuditReport audit_gate(const std::string& fault);
+
+}  // namespace xtape::tools
