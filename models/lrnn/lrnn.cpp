@@ -16,6 +16,9 @@ constexpr double epsilon = 1e-6;
 /// The sums over the slots of what is read of N and E.
 template <class T> struct Reading { Tensor<T> numerator, denominator; };
 
+/// Of n_{t−1}, n_{t−2} and n_{t−4} in the token shift: [D] each.
+template <class T> using Shares = std::array<Tensor<T>, 3>;
+
 /// c ⊙ x + (1 − c) ⊙ y.
 template <class T> Tensor<T> blend(const Tensor<T>& x, const Tensor<T>& y, const Tensor<T>& c) {
     return fuse([](auto a, auto b, auto share) { return b + share * (a - b); }, x, y, c);
@@ -55,10 +58,11 @@ public:
         if (!equal_) positions_ = batch.positions;
     }
 
-    std::array<Tensor<T>, 3> earlier(std::size_t, const Tensor<T>& n) const {
-        return {before(n, 1), before(n, 2), before(n, 4)};
+    /// Products are shifted, not their factors: so all of them read the same n again in the backward, and no copy.
+    Tensor<T> earlier(std::size_t, const Tensor<T>& n, const Shares<T>& u) const {
+        return before(u[0] * n, 1) + before(u[1] * n, 2) + before(u[2] * n, 4);
     }
-    Tensor<T> previous(std::size_t, const Tensor<T>& n) const { return before(n, 1); }
+    Tensor<T> previous(std::size_t, const Tensor<T>& n, const Tensor<T>& u) const { return before(u * n, 1); }
     Reading<T> read(std::size_t, const Tensor<T>& decay, const Tensor<T>& write, const Tensor<T>& read,
                     const Tensor<T>& k, const Tensor<T>& v) const {
         const Tensor<T> sums = slot_memory(decay, write, read, k, v, offsets_);
@@ -84,14 +88,16 @@ private:
 template <class T> struct RecurrentPast {
     LrnnState<T>& state;
 
-    std::array<Tensor<T>, 3> earlier(std::size_t i, const Tensor<T>& n) const {
+    Tensor<T> earlier(std::size_t i, const Tensor<T>& n, const Shares<T>& u) const {
         Tensor<T>& past = state.layers[i].past;
         const auto row = [&](Index back) { return slice(past, 0, back - 1, back); };
-        std::array<Tensor<T>, 3> rows{row(1), row(2), row(4)};
+        const Tensor<T> sum = u[0] * row(1) + u[1] * row(2) + u[2] * row(4);
         past = concat({n, slice(past, 0, 0, 3)}, 0);
-        return rows;
+        return sum;
     }
-    Tensor<T> previous(std::size_t i, const Tensor<T>& n) const { return std::exchange(state.layers[i].last, n); }
+    Tensor<T> previous(std::size_t i, const Tensor<T>& n, const Tensor<T>& u) const {
+        return u * std::exchange(state.layers[i].last, n);
+    }
     Reading<T> read(std::size_t i, const Tensor<T>& decay, const Tensor<T>& write, const Tensor<T>& read,
                     const Tensor<T>& k, const Tensor<T>& v) const {
         auto& memory = state.layers[i];
@@ -152,12 +158,10 @@ Tensor<T> Lrnn<T>::time_mix(std::size_t i, const Tensor<T>& n, Past& past) const
     const auto share = [](auto w, auto a, auto b) {
         return sigmoid(w) / (sigmoid(w) + sigmoid(a) + sigmoid(b) + epsilon);
     };
-    const auto [n1, n2, n4] = past.earlier(i, n);
-    const Tensor<T> s =
-        fuse([](auto x1, auto x2, auto x4, auto u1, auto u2, auto u4) { return u1 * x1 + u2 * x2 + u4 * x4; }, n1, n2,
-             n4, fuse(share, p.time_shift_w1, p.time_shift_w2, p.time_shift_w4),
-             fuse(share, p.time_shift_w2, p.time_shift_w1, p.time_shift_w4),
-             fuse(share, p.time_shift_w4, p.time_shift_w1, p.time_shift_w2));
+    const Tensor<T> s = past.earlier(i, n,
+                                     {fuse(share, p.time_shift_w1, p.time_shift_w2, p.time_shift_w4),
+                                      fuse(share, p.time_shift_w2, p.time_shift_w1, p.time_shift_w4),
+                                      fuse(share, p.time_shift_w4, p.time_shift_w1, p.time_shift_w2)});
     const Tensor<T> r = matmul(blend(n, s, sigmoid(p.time_mix_r)), p.wr);
     const Tensor<T> k = bounded_exp(matmul(blend(n, s, sigmoid(p.time_mix_k)), p.wk));
     const Tensor<T> v = matmul(blend(n, s, sigmoid(p.time_mix_v)), p.wv);
@@ -175,7 +179,8 @@ template <class T>
 template <class Past>
 Tensor<T> Lrnn<T>::channel_mix(std::size_t i, const Tensor<T>& n, Past& past) const {
     const Layer& p = layers_[i];
-    const Tensor<T> y = blend(n, past.previous(i, n), sigmoid(p.channel_mix));
+    const Tensor<T> c = sigmoid(p.channel_mix);
+    const Tensor<T> y = c * n + past.previous(i, n, 1 - c);
     const auto swiglu = [](auto gate, auto up) { return gate * sigmoid(gate) * up; };
     return matmul(fuse(swiglu, matmul(y, p.ffn_gate), matmul(y, p.ffn_up)), p.ffn_down);
 }

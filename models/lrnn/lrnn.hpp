@@ -90,8 +90,9 @@ private:
         }
     };
 
-    /// From tokens to logits. `past.earlier(i, n)` gives n_{t−1}, n_{t−2} and n_{t−4} of the inputs n of layer i's time
-    /// mix, `past.previous(i, n)` gives n_{t−1} of its channel mix, and `past.read(i, ...)` what its memory holds.
+    /// From tokens to logits. For the inputs n of layer i's time mix `past.earlier(i, n, u)` gives u₁ ⊙ n_{t−1} +
+    /// u₂ ⊙ n_{t−2} + u₄ ⊙ n_{t−4}, for those of its channel mix `past.previous(i, n, u)` gives u ⊙ n_{t−1}, and
+    /// `past.read(i, ...)` gives what its memory holds.
     template <class Past> Tensor<T> trunk(const Indices& tokens, Past&& past) const;
     template <class Past> Tensor<T> time_mix(std::size_t i, const Tensor<T>& n, Past& past) const;
     template <class Past> Tensor<T> channel_mix(std::size_t i, const Tensor<T>& n, Past& past) const;
