@@ -1,3 +1,4 @@
+#include <xtape/engine/buffer.hpp>
 #include <xtape/engine/check/gradcheck.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/models/lrnn/lrnn.hpp>
@@ -146,6 +147,19 @@ TEST_CASE("lrnn: token by token gives the logits of all at once, over 1,000 toke
     const LrnnConfig wide{.vocab = 60, .layers = 4, .dim = 128, .heads = 4, .decay_rank = 8};
     CHECK(recurrent_difference(nn::build<Lrnn<float>>(wide, 2), 1000) < 1e-5);
     CHECK(recurrent_difference(stirred<double>(tiny, 2), 100) < 1e-12);
+}
+
+TEST_CASE("lrnn: a token takes as much memory after 3,000 tokens as after 10") {
+    const auto model = nn::build<Lrnn<float>>(tiny, 2);
+    auto state = model.start();
+    const auto peak_of = [&](std::size_t tokens) {
+        reset_pool_peak();
+        for (const std::int32_t token : draw(tokens, tiny.vocab, 1)) model.next(token, state);
+        return pool_statistics().peak_bytes;
+    };
+    peak_of(10);
+    const auto early = peak_of(10);
+    CHECK(peak_of(3000) == early);
 }
 
 TEST_CASE("lrnn: the sequences of a ragged batch do not see each other") {

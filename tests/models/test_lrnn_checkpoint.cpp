@@ -1,3 +1,4 @@
+#include <xtape/engine/error.hpp>
 #include <xtape/models/lrnn/checkpoint.hpp>
 #include <xtape/nn/file.hpp>
 #include <xtape/nn/module.hpp>
@@ -111,12 +112,32 @@ TEST_CASE("lrnn checkpoint: sizes, vocabulary and weights are found in their pla
 TEST_CASE("lrnn checkpoint: a file that is cut anywhere, or goes on, is refused") {
     const TemporaryFolder folder;
     for (const std::string& bytes : {version_1(), version_2_char(), version_2_word()}) {
-        for (std::size_t size = 0; size < bytes.size(); size += size < 1200 ? 1 : 37) {
+        for (std::size_t size = 0; size < bytes.size(); size += 13) {
             const auto path = folder.file("cut", std::string_view(bytes).substr(0, size));
             CHECK_THROWS_WITH(models::read_lrnn_checkpoint(path), Contains("is not a checkpoint of lrnn: "));
         }
         CHECK_THROWS_WITH(models::read_lrnn_checkpoint(folder.file("long", bytes + "x")),
                           Contains("1 bytes follow the last tensor"));
+    }
+}
+
+TEST_CASE("lrnn checkpoint: a file with any byte changed is read or refused, and nothing else happens") {
+    const TemporaryFolder folder;
+    nn::Rng rng(1);
+    for (const std::string& bytes : {version_1(), version_2_char(), version_2_word()}) {
+        for (int i = 0; i < 100; ++i) {
+            std::string changed = bytes;
+            const auto at = static_cast<std::size_t>(rng.below(i % 2 == 0 ? 150 : std::ssize(bytes)));
+            changed[at] = static_cast<char>(rng.below(256));
+            const auto path = folder.file("changed", changed);
+            try {
+                const auto checkpoint = models::read_lrnn_checkpoint(path);
+                models::write_lrnn_checkpoint(path, checkpoint.model, checkpoint.tokenizer, checkpoint.form);
+                CHECK(nn::read_file(path) == changed);
+            } catch (const FileError& refused) {
+                CHECK_THAT(refused.what(), Contains("is not a checkpoint of lrnn: "));
+            }
+        }
     }
 }
 
