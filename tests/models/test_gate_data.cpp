@@ -2,6 +2,7 @@
 
 #include <xtape/models/gate/data.hpp>
 #include <xtape/models/gate/metrics.hpp>
+#include <xtape/models/gate/tool_call_kinds.hpp>
 #include <xtape/models/gate/tool_calls.hpp>
 
 #include <cmath>
