@@ -81,9 +81,12 @@ void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const fl
     Bits* const b16 = a16 + g.m * g.k;
     round_rows(g.transpose_a ? g.k : g.m, a_columns, a, g.lda, a16);
     round_rows(g.transpose_b ? g.n : g.k, b_columns, b, g.ldb, b16);
-    // Tiles that leave room in the second-level cache for what oneDNN packs.
-    constexpr Index rows = 256, columns = 1024;
-    const Index down = (g.m + rows - 1) / rows, across = (g.n + columns - 1) / columns;
+    // Equal tiles, an even number of them, that leave room in the second-level cache for what oneDNN packs.
+    constexpr Index columns = 1024;
+    const Index across = (g.n + columns - 1) / columns;
+    const Index wanted = (g.m + 255) / 256 + (g.m > 64 && (g.m + 255) / 256 * across % 2 == 1 ? 1 : 0);
+    const Index rows = ((g.m + wanted - 1) / wanted + 15) / 16 * 16;
+    const Index down = (g.m + rows - 1) / rows;
     const bool threaded = worth_threads(static_cast<double>(g.m * g.n * g.k));
     parallel_for(down * across, 1, threaded, [&](Index t, Index) {
         const Index i = t % down * rows, j = t / down * columns;
