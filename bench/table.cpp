@@ -1,7 +1,9 @@
 // The ratio table of the README: xtape's training steps against the same work in hand-written C and in PyTorch, in one
 // run, the competitors taking turns, medians over the rounds.
 
+#include <xtape/bench/race_gate.hpp>
 #include <xtape/bench/race_llama.hpp>
+#include <xtape/bench/race_lrnn.hpp>
 #include <xtape/bench/race_microgpt.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/threads.hpp>
@@ -63,5 +65,9 @@ int main() {
     xtape::set_threads(2);
     race_llama(xtape::Precision::f32);
     race_llama(xtape::Precision::bf16);
+    race_lrnn();
+    race_gate();
     print_attention_memory();
+    print_lrnn_generation();
+    print_gate_predictions();
 }
