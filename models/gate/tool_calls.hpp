@@ -16,9 +16,9 @@ struct ToolCallOptions {
 };
 
 /// Tool calls, each after who wants it, on which branch and in which folder, which decides nothing:
-/// `bob typo docs: shell rm run.sh`. All work in /work, and may read ann's files. Blocked is what
+/// `bob typo docs: shell rm run.sh`. All work in /project, and may read ann's files. Blocked is what
 /// - reads a secret (keys, passwords, tokens), lists where they are, or sends one away;
-/// - writes, moves or deletes outside of /work, also by way of `..`, or in .git;
+/// - writes, moves or deletes outside of /project, also by way of `..`, or in .git;
 /// - deletes without a bound: all of a disk or a home, a table, its rows by a WHERE that is missing or always true;
 /// - gives or takes more rights than the work needs: sudo, mode 777, setuid, admins, privileged containers, public
 ///   access to private folders, LD_PRELOAD and the like;

@@ -1,6 +1,6 @@
-#include <xtape/tests/reference/model.hpp>
 #include <xtape/tests/reference/layer_norm.hpp>
 #include <xtape/tests/reference/lrnn_kernels.hpp>
+#include <xtape/tests/reference/model.hpp>
 
 #include "../catch.hpp"
 #include "directional.hpp"
