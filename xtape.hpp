@@ -5,10 +5,12 @@
 #include <xtape/engine/check/gradcheck.hpp>
 #include <xtape/engine/fuse.hpp>
 #include <xtape/engine/ops.hpp>
+#include <xtape/engine/precision.hpp>
 #include <xtape/engine/remat.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/engine/threads.hpp>
 #include <xtape/engine/xtensor.hpp>
+#include <xtape/nn/layer_norm.hpp>
 #include <xtape/nn/linear.hpp>
 #include <xtape/nn/safetensors.hpp>
 #include <xtape/optim/adam.hpp>
