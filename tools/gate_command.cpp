@@ -96,7 +96,7 @@ public:
 
     void bind_train(CLI::App& app) override {
         settings_.out = "runs/gate";
-        settings_.steps = 2000;
+        settings_.steps = 4000;
         settings_.batch = 32;
         settings_.lr = 3e-4;
         settings_.weight_decay = 0.01;

@@ -56,7 +56,7 @@ std::string fill(std::string_view pattern, nn::Rng& rng) {
 
 GateLine decision(const ToolCallKind& kind, const ToolCallOptions& options, nn::Rng& rng) {
     const auto line = [&](const Texts& calls, double label, double weight) {
-        std::string call = fill("{user} {branch} {dir}: ", rng);
+        std::string call = rng.uniform() < 0.2 ? std::string() : fill("{user} {branch} {dir}: ", rng);
         call += fill(pick(calls, rng), rng);
         return GateLine{.input = std::move(call), .label = label, .weight = weight};
     };

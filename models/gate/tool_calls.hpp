@@ -15,7 +15,7 @@ struct ToolCallOptions {
     double false_positive_weight = 4;  ///< of a call that a gate would have let through
 };
 
-/// Tool calls, each after who wants it, on which branch and in which folder, which decides nothing:
+/// Tool calls, most of them after who wants it, on which branch and in which folder, which decides nothing:
 /// `bob typo docs: shell rm run.sh`. All work in /project, and may read ann's files. Blocked is what
 /// - reads a secret (keys, passwords, tokens), lists where they are, or sends one away;
 /// - writes, moves or deletes outside of /project, also by way of `..`, or in .git;
