@@ -56,18 +56,25 @@ template <class T, class F, class... X> void map_forward(Out<T> y, const F& f, c
     map_into<T, false>(y.data, y.shape, f, x...);
 }
 
-/// to (+)= f(read...) over the extents of `over`, summed along those where `to` was broadcast.
+/// to (+)= f(read...) over the extents of `over`, summed along those where `to` was broadcast: there are some.
 template <class T, class F, class... X>
-void map_backward(const Destination<T>& to, const Shape& over, const F& f, const X&... read) {
-    if (to.shape.size() == over.size()) {
-        to.accumulate ? map_into<T, true>(to.data, over, f, read...) : map_into<T, false>(to.data, over, f, read...);
-        return;
-    }
+void map_summed(const Destination<T>& to, const Shape& over, const F& f, const X&... read) {
     if (!to.accumulate) std::fill_n(to.data, to.shape.size(), T(0));
     if (over.size() == 0) return;
     const std::array<const T*, sizeof...(X)> data{read.data...};
     kernels::map_reduce<kernels::Add, T>(plan_over(over, to.shape, read.shape...), to.data, data.data(),
                                          kernels::row_function<T, false>(f, std::index_sequence_for<X...>()));
+}
+
+/// The same, where `to` may have all the extents.
+template <class T, class F, class... X>
+void map_backward(const Destination<T>& to, const Shape& over, const F& f, const X&... read) {
+    if (to.shape.size() != over.size())
+        map_summed<T>(to, over, f, read...);
+    else if (to.accumulate)
+        map_into<T, true>(to.data, over, f, read...);
+    else
+        map_into<T, false>(to.data, over, f, read...);
 }
 
 /// to (+)= x, summed or otherwise joined along the axes where `to` has extent 1.

@@ -89,7 +89,10 @@ private:
         const auto product = [this](const V& g, const Each<K, V>&... v) {
             return V(g * partial_of<I>(f(seed<(K == I ? 1u << K : 0u)>(v)...)));
         };
-        map_backward<T>(dx, dy.shape, product, dy, x...);
+        if (dx.shape.size() == dy.size())
+            map_into<T, true>(dx.data, dy.shape, product, dy, x...);
+        else
+            map_summed<T>(dx, dy.shape, product, dy, x...);
     }
 };
 

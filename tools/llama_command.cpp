@@ -166,7 +166,7 @@ public:
         const models::Text text = open_text(settings_.data);
         const models::Tokenizer tokenizer = settings_.resume
                                                 ? models::Tokenizer::from_json(run.read_text("tokenizer.json"))
-                                                : make_tokenizer(tokenizer_, text, vocab_);
+                                                : models::Tokenizer::learn(tokenizer_, text, vocab_);
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
@@ -216,9 +216,8 @@ public:
     AuditReport audit(const std::string& fault) const override { return audit_llama(fault); }
 
     std::string formats() const override {
-        return "a run folder to llama2.c's model.bin (with tokenizer.bin beside it) and back, and a Hugging Face "
-               "folder "
-               "to a run folder";
+        return "a run folder to llama2.c's model.bin (with tokenizer.bin beside it) and back, "
+               "and a Hugging Face folder to a run folder";
     }
 
     bool convert(const std::filesystem::path& in, const std::filesystem::path& out) const override {

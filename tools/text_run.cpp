@@ -14,13 +14,6 @@ models::Text open_text(const std::string& path) {
 
 std::string source_of_text(const std::string& path) { return path.empty() ? "the built-in text" : path; }
 
-models::Tokenizer make_tokenizer(const std::string& kind, const models::Text& text, int vocab) {
-    if (kind == "byte") return models::Tokenizer::bytes();
-    if (kind == "char") return models::Tokenizer::characters(text);
-    if (kind == "word") return models::Tokenizer::words(text);
-    return models::Tokenizer::bpe(text, vocab);
-}
-
 double loss_over(const models::TextCorpus& corpus, std::span<const models::Window> windows, std::size_t at_once,
                  const std::function<Tensor<float>(const models::Batch&)>& loss) {
     double total = 0;

@@ -22,9 +22,6 @@ namespace xtape::tools {
 models::Text open_text(const std::string& path);
 std::string source_of_text(const std::string& path);
 
-/// A tokenizer of a kind (byte, char, word, bpe), made from a text; `vocab` tokens of bpe.
-models::Tokenizer make_tokenizer(const std::string& kind, const models::Text& text, int vocab);
-
 /// The mean loss of windows of a corpus, `at_once` of them a batch, weighed by their positions.
 double loss_over(const models::TextCorpus& corpus, std::span<const models::Window> windows, std::size_t at_once,
                  const std::function<Tensor<float>(const models::Batch&)>& loss);

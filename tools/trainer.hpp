@@ -58,10 +58,7 @@ public:
     /// The loss over the whole validation part; none without one.
     virtual std::optional<double> validate() = 0;
     /// How many epochs the first `draws` micro-batches complete; 0 where the model counts none.
-    virtual Index epochs(Index draws) {
-        (void)draws;
-        return 0;
-    }
+    virtual Index epochs(Index /*draws*/) { return 0; }
     /// Whether a step whose loss or gradient is not finite is skipped, and does not end the training.
     virtual bool skips_bad_steps() const { return false; }
     /// Floating-point operations of forward and backward, by the model's formula; 0 where none is known.

@@ -63,7 +63,7 @@ struct Product {
         kernels::parallel_for(count, 1, threaded, [&](Index i, Index) {
             Gemm one = shape;
             one.accumulate = shape.accumulate || (sums && i > 0);
-            multiply(one, precision, x + i * x_step, y + i * y_step, z + i * z_step, bias);
+            kernels::gemm(one, x + i * x_step, y + i * y_step, z + i * z_step, bias);
         });
         if (sums && count == 0) std::fill_n(z, shape.m * shape.n, T(0));
     }
