@@ -6,6 +6,7 @@
 #include <xtape/tools/gate_audit.hpp>
 #include <xtape/tools/gate_command.hpp>
 #include <xtape/tools/gate_run.hpp>
+#include <xtape/tools/trained.hpp>
 
 #include <cerrno>
 #include <cstring>
@@ -29,24 +30,19 @@ Json to_json(const GateConfig& c) {
                 {"ffn", c.ffn},     {"context", c.context}, {"ln_eps", c.ln_eps}, {"init", c.init}};
 }
 
-/// Throws FileError for settings that are missing, of another type, or out of range.
-GateConfig config_from_json(const Json& json) {
-    try {
-        const GateConfig config{.vocab = json.at("vocab"),
-                                .dim = json.at("dim"),
-                                .layers = json.at("layers"),
-                                .heads = json.at("heads"),
-                                .ffn = json.at("ffn"),
-                                .context = json.at("context"),
-                                .ln_eps = json.at("ln_eps"),
-                                .init = json.at("init")};
-        config.check();
-        return config;
-    } catch (const ValueError& error) {
-        throw FileError(fmt::format("config.json: {}", error.what()));
-    } catch (const std::exception& error) {
-        throw FileError(fmt::format("config.json: the settings of gate are broken: {}", error.what()));
-    }
+GateConfig config_of(const Json& config) {
+    return read_part(config, "config", [](const Json& json) {
+        const GateConfig settings{.vocab = json.at("vocab"),
+                                  .dim = json.at("dim"),
+                                  .layers = json.at("layers"),
+                                  .heads = json.at("heads"),
+                                  .ffn = json.at("ffn"),
+                                  .context = json.at("context"),
+                                  .ln_eps = json.at("ln_eps"),
+                                  .init = json.at("init")};
+        settings.check();
+        return settings;
+    });
 }
 
 std::string source_of(const std::string& path) { return path.empty() ? "the built-in tool calls" : path; }
@@ -58,20 +54,7 @@ std::string text_of(std::span<const GateLine> lines) {
     return text;
 }
 
-/// A trained model and its tokenizer.
-struct Trained {
-    models::Tokenizer tokenizer;
-    Gate<float> model;
-
-    explicit Trained(const RunFolder& run)
-        : tokenizer(models::Tokenizer::from_json(run.read_text("tokenizer.json"))),
-          model(nn::build<Gate<float>>(config_from_json(run.read_config().value("config", Json::object())), 0)) {
-        if (tokenizer.vocab() != model.config().vocab)
-            throw FileError(fmt::format("{}: the tokenizer has {} tokens, the model {}", run.path().string(),
-                                        tokenizer.vocab(), model.config().vocab));
-        nn::load(run.weights(), model);
-    }
-};
+using Trained = tools::Trained<Gate<float>, models::Tokenizer, config_of>;
 
 /// A file that is open for reading for as long as this lives.
 class InputFile {
@@ -132,18 +115,7 @@ public:
         config_.vocab = tokenizer.vocab();
         config_.check();
         GateLearner learner(config_, settings_, examples(lines, tokenizer));
-        const Json config{{"model", name()},
-                          {"config", to_json(config_)},
-                          {"seed", settings_.seed},
-                          {"data", source_of(settings_.data)},
-                          {"flags", given_flags(*app_)}};
-        if (settings_.resume) {
-            run.check_same(config);
-        } else {
-            run.begin(settings_.overwrite);
-            run.write_text("tokenizer.json", tokenizer.to_json());
-            run.write_text("config.json", config.dump(1));
-        }
+        begin_run(run, settings_, *app_, to_json(config_), source_of(settings_.data), tokenizer.to_json());
         const TrainResult result = run_training(learner, settings_, run);
         if (!settings_.json) print_course(learner);
         return tools::report(result, settings_, run, learner.report());

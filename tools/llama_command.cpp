@@ -9,6 +9,7 @@
 #include <xtape/tools/llama_audit.hpp>
 #include <xtape/tools/llama_command.hpp>
 #include <xtape/tools/text_run.hpp>
+#include <xtape/tools/trained.hpp>
 
 #include <map>
 
@@ -34,9 +35,8 @@ Json to_json(const LlamaConfig& c) {
                 {"norm_eps", c.norm_eps}, {"tied", c.tied}, {"init", c.init},       {"rope", rope_name(c.rope)}};
 }
 
-/// Throws FileError for settings that are missing, of another type, or out of range.
-LlamaConfig config_from_json(const Json& json) {
-    try {
+LlamaConfig config_of(const Json& config) {
+    return read_part(config, "config", [](const Json& json) {
         return LlamaConfig{.vocab = json.at("vocab"),
                            .dim = json.at("dim"),
                            .layers = json.at("layers"),
@@ -50,11 +50,7 @@ LlamaConfig config_from_json(const Json& json) {
                            .rope = ropes.at(json.at("rope")),
                            .init = json.at("init")}
             .checked();
-    } catch (const ValueError& error) {
-        throw FileError(fmt::format("config.json: {}", error.what()));
-    } catch (const std::exception& error) {
-        throw FileError(fmt::format("config.json: the settings of llama are broken: {}", error.what()));
-    }
+    });
 }
 
 /// 6 for each weight of a product, forward and backward, and 12 for each entry of attention's matrices.
@@ -63,20 +59,7 @@ double flops_per_token(const LlamaConfig& c) {
     return 6 * products + 12.0 * c.layers * c.dim * c.context / 2;
 }
 
-/// A trained model and its tokenizer.
-struct Trained {
-    models::Tokenizer tokenizer;
-    Llama<float> model;
-
-    explicit Trained(const RunFolder& run)
-        : tokenizer(models::Tokenizer::from_json(run.read_text("tokenizer.json"))),
-          model(nn::build<Llama<float>>(config_from_json(run.read_config().value("config", Json::object())), 0)) {
-        if (tokenizer.vocab() != model.config().vocab)
-            throw FileError(fmt::format("{}: the tokenizer has {} tokens, the model {}", run.path().string(),
-                                        tokenizer.vocab(), model.config().vocab));
-        nn::load(run.weights(), model);
-    }
-};
+using Trained = tools::Trained<Llama<float>, models::Tokenizer, config_of>;
 
 /// The tokens of a sequence and its cache. When the context is full, the last half of it begins a new one.
 class Conversation {
@@ -170,18 +153,7 @@ public:
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
-        const Json config{{"model", name()},
-                          {"config", to_json(config_)},
-                          {"seed", settings_.seed},
-                          {"data", source_of_text(settings_.data)},
-                          {"flags", given_flags(*app_)}};
-        if (settings_.resume) {
-            run.check_same(config);
-        } else {
-            run.begin(settings_.overwrite);
-            run.write_text("tokenizer.json", tokenizer.to_json());
-            run.write_text("config.json", config.dump(1));
-        }
+        begin_run(run, settings_, *app_, to_json(config_), source_of_text(settings_.data), tokenizer.to_json());
         if (!settings_.quiet && !settings_.json)
             fmt::print("llama: {} parameters, {} {} tokens of {}, a vocabulary of {}\n", parameter_count(config_),
                        corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab);

@@ -10,6 +10,7 @@
 #include <xtape/tools/lrnn_audit.hpp>
 #include <xtape/tools/lrnn_command.hpp>
 #include <xtape/tools/text_run.hpp>
+#include <xtape/tools/trained.hpp>
 
 #include <algorithm>
 
@@ -35,18 +36,8 @@ Json to_json(const LrnnConfig& c) {
                 {"label_smoothing", c.label_smoothing}};
 }
 
-/// What `read` makes of a part of config.json. Throws FileError where that part is missing, of another type, or out of
-/// range.
-template <class Read> auto from_config(const Json& config, const char* part, Read read) {
-    try {
-        return read(config.at(part));
-    } catch (const std::exception& error) {
-        throw FileError(fmt::format("config.json: the {} of lrnn is broken: {}", part, error.what()));
-    }
-}
-
 LrnnConfig sizes_of(const Json& config) {
-    return from_config(config, "config", [](const Json& json) {
+    return read_part(config, "config", [](const Json& json) {
         return LrnnConfig{.vocab = json.at("vocab"),
                           .layers = json.at("layers"),
                           .dim = json.at("dim"),
@@ -63,7 +54,7 @@ LrnnConfig sizes_of(const Json& config) {
 /// The form of the checkpoint that a run folder was made of; the usual one for a run of ours.
 LrnnCheckpointForm form_of(const Json& config) {
     if (!config.contains("checkpoint")) return {};
-    return from_config(config, "checkpoint", [](const Json& json) {
+    return read_part(config, "checkpoint", [](const Json& json) {
         const LrnnCheckpointForm form{.version = json.at("version"), .unknown_byte = json.at("unknown_byte")};
         if (form.version < 1 || form.version > 2) throw ValueError(fmt::format("version is {}", form.version));
         return form;
@@ -81,20 +72,7 @@ Tensor<float> plain_loss(const Lrnn<float>& model, const models::Batch& batch) {
     return cross_entropy(model(batch), batch.targets);
 }
 
-/// A trained model and its tokenizer.
-struct Trained {
-    models::Tokenizer tokenizer;
-    Lrnn<float> model;
-
-    explicit Trained(const RunFolder& run)
-        : tokenizer(models::Tokenizer::from_json(run.read_text("tokenizer.json"))),
-          model(nn::build<Lrnn<float>>(sizes_of(run.read_config()), 0)) {
-        if (tokenizer.vocab() != model.config().vocab)
-            throw FileError(fmt::format("{}: the tokenizer has {} tokens, the model {}", run.path().string(),
-                                        tokenizer.vocab(), model.config().vocab));
-        nn::load(run.weights(), model);
-    }
-};
+using Trained = tools::Trained<Lrnn<float>, models::Tokenizer, sizes_of>;
 
 class LrnnLearner final : public TextLearner<Lrnn<float>> {
 public:
@@ -171,7 +149,7 @@ public:
         settle_sizes(text, tokenizer);
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         models::EpochWindows windows(corpus.training(), config_.context, settings_.batch, settings_.seed);
-        begin(run, tokenizer);
+        begin_run(run, settings_, *app_, to_json(config_), source_of_text(settings_.data), tokenizer.to_json());
         if (!settings_.quiet && !settings_.json)
             fmt::print("lrnn: {} parameters, {} {} tokens of {}, a vocabulary of {}\n", parameter_count(config_),
                        corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab);
@@ -250,19 +228,6 @@ private:
         }
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
-    }
-
-    /// Makes the folder ready for this run, or sees that it holds it.
-    void begin(const RunFolder& run, const models::Tokenizer& tokenizer) const {
-        const Json config{{"model", name()},
-                          {"config", to_json(config_)},
-                          {"seed", settings_.seed},
-                          {"data", source_of_text(settings_.data)},
-                          {"flags", given_flags(*app_)}};
-        if (settings_.resume) return run.check_same(config);
-        run.begin(settings_.overwrite);
-        run.write_text("tokenizer.json", tokenizer.to_json());
-        run.write_text("config.json", config.dump(1));
     }
 
     void write_run(const models::LrnnCheckpoint& checkpoint, const std::filesystem::path& in,

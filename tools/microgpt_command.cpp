@@ -11,6 +11,7 @@
 #include <xtape/optim/schedule.hpp>
 #include <xtape/tools/microgpt_audit.hpp>
 #include <xtape/tools/microgpt_command.hpp>
+#include <xtape/tools/trained.hpp>
 #include <xtape/tools/trainer.hpp>
 
 #include <cmath>
@@ -48,25 +49,20 @@ Json to_json(const MicrogptConfig& c) {
         {"act", name_of(acts, c.act)}};
 }
 
-/// Throws FileError for settings that are missing, of another type, or out of range.
-MicrogptConfig config_from_json(const Json& json) {
-    try {
-        MicrogptConfig config{.vocab = json.at("vocab"),
-                              .dim = json.at("dim"),
-                              .heads = json.at("heads"),
-                              .ffn = json.at("ffn"),
-                              .block = json.at("block"),
-                              .layers = json.at("layers"),
-                              .norm = norms.at(json.at("norm")),
-                              .act = acts.at(json.at("act")),
-                              .init = json.at("init")};
-        config.check();
-        return config;
-    } catch (const ValueError& error) {
-        throw FileError(fmt::format("config.json: {}", error.what()));
-    } catch (const std::exception& error) {
-        throw FileError(fmt::format("config.json: the settings of microgpt are broken: {}", error.what()));
-    }
+MicrogptConfig config_of(const Json& config) {
+    return read_part(config, "config", [](const Json& json) {
+        const MicrogptConfig settings{.vocab = json.at("vocab"),
+                                      .dim = json.at("dim"),
+                                      .heads = json.at("heads"),
+                                      .ffn = json.at("ffn"),
+                                      .block = json.at("block"),
+                                      .layers = json.at("layers"),
+                                      .norm = norms.at(json.at("norm")),
+                                      .act = acts.at(json.at("act")),
+                                      .init = json.at("init")};
+        settings.check();
+        return settings;
+    });
 }
 
 std::string read_data(const std::string& path) {
@@ -135,20 +131,7 @@ private:
     Index tokens_ = 0;
 };
 
-/// A trained model and its tokenizer.
-struct Trained {
-    NameTokenizer tokenizer;
-    Microgpt<float> model;
-
-    explicit Trained(const RunFolder& run)
-        : tokenizer(NameTokenizer::from_json(run.read_text("tokenizer.json"))),
-          model(nn::build<Microgpt<float>>(config_from_json(run.read_config().value("config", Json::object())), 0)) {
-        if (tokenizer.vocab() != model.config().vocab)
-            throw FileError(fmt::format("{}: the tokenizer has {} tokens, the model {}", run.path().string(),
-                                        tokenizer.vocab(), model.config().vocab));
-        nn::load(run.weights(), model);
-    }
-};
+using Trained = tools::Trained<Microgpt<float>, NameTokenizer, config_of>;
 
 class MicrogptCommand final : public ModelCommand {
 public:
@@ -193,18 +176,7 @@ public:
         rng.shuffle(corpus.names);
         if (corpus.names.size() < 2 && settings_.val_fraction > 0)
             throw FileError(fmt::format("{}: too few names to hold some out", source_of(settings_.data)));
-        const Json config{{"model", name()},
-                          {"config", to_json(config_)},
-                          {"seed", settings_.seed},
-                          {"data", source_of(settings_.data)},
-                          {"flags", given_flags(*app_)}};
-        if (settings_.resume) {
-            run.check_same(config);
-        } else {
-            run.begin(settings_.overwrite);
-            run.write_text("tokenizer.json", tokenizer.to_json());
-            run.write_text("config.json", config.dump(1));
-        }
+        begin_run(run, settings_, *app_, to_json(config_), source_of(settings_.data), tokenizer.to_json());
         if (!settings_.quiet && !settings_.json)
             fmt::print("microgpt: {} parameters, {} names of {}{}\n", models::parameter_count(config_),
                        corpus.names.size(), source_of(settings_.data),

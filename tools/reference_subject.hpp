@@ -3,9 +3,10 @@
 //
 //     template <class T> using Model = models::Microgpt<T>;
 //     models::MicrogptConfig config;
-//     double spread(const std::string& name, const Shape& shape) const;    // standard deviation of a parameter's
-//     values double center(const std::string& name) const;                        // and their mean void
-//     draw_inputs(nn::Rng& rng); template <class T> Tensor<T> output(const Model<T>& model) const;    // logits, say
+//     double spread(const std::string& name, const Shape& shape) const;  // standard deviation of a parameter's values
+//     double center(const std::string& name) const;                      // and their mean
+//     void draw_inputs(nn::Rng& rng);
+//     template <class T> Tensor<T> output(const Model<T>& model) const;  // logits, say
 //     template <class T> Tensor<T> loss(const Model<T>& model, const Tensor<T>& output) const;
 //     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const;
 

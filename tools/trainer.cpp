@@ -260,6 +260,19 @@ void restore_flags(CLI::App& app, const Json& flags) {
     }
 }
 
+void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const Json& config,
+               const std::string& data, const std::string& tokenizer) {
+    const Json all{{"model", app.get_name()},
+                   {"config", config},
+                   {"seed", settings.seed},
+                   {"data", data},
+                   {"flags", given_flags(app)}};
+    if (settings.resume) return run.check_same(all);
+    run.begin(settings.overwrite);
+    run.write_text("tokenizer.json", tokenizer);
+    run.write_text("config.json", all.dump(1));
+}
+
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {
     const InterruptHandler handler;
     const Clock::time_point begin = Clock::now();

@@ -43,6 +43,11 @@ Json given_flags(const CLI::App& app);
 /// Sets the flags of an earlier call that this one does not give. Throws FileError for what is not a flag.
 void restore_flags(CLI::App& app, const Json& flags);
 
+/// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
+/// run. Throws UsageError where it holds another. `app` is `xtape train MODEL`, `data` says where the data are from.
+void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const Json& config,
+               const std::string& data, const std::string& tokenizer);
+
 /// A model in training, as the trainer sees it.
 class Learner {
 public:

@@ -4,7 +4,7 @@
 #include <xtape/engine/kernels/cross_entropy.hpp>
 #include <xtape/engine/kernels/rows.hpp>
 #include <xtape/engine/ops.hpp>
-#include <xtape/engine/ops/place.hpp>
+#include <xtape/engine/ops/targets.hpp>
 
 #include <fmt/format.h>
 
@@ -84,20 +84,7 @@ template <class T> struct RowCrossEntropy {
     CrossEntropyOptions options;
 
     Shape shape(const Shape& logits, const Indices& targets) const {
-        if (logits.rank() == 0) throw ShapeError("row_cross_entropy: a scalar has no rows: logits is []");
-        if (logits.rows() != targets.size())
-            throw ShapeError(
-                fmt::format("row_cross_entropy: {} rows of logits but {} targets: logits is {}, targets is {}",
-                            logits.rows(), targets.size(), to_string(logits), to_string(targets.shape())));
-        if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
-            throw ValueError(fmt::format("row_cross_entropy: label_smoothing must be from 0 to 1: it is {}",
-                                         options.label_smoothing));
-        for (Index i = 0; i < targets.size(); ++i) {
-            const std::int32_t target = targets.data()[i];
-            if (target != options.ignore_index && (target < 0 || target >= logits.columns()))
-                throw ValueError(fmt::format("row_cross_entropy: target {} at {} is outside the row of {} logits",
-                                             target, place(targets.shape(), i), logits.columns()));
-        }
+        check_targets(name, logits, targets, options);
         return targets.shape();
     }
     std::array<Shape, 1> saved(const Shape&, const Indices& targets) const { return {targets.shape()}; }

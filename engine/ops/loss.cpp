@@ -3,7 +3,7 @@
 #include <xtape/engine/kernels/cross_entropy.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
-#include <xtape/engine/ops/place.hpp>
+#include <xtape/engine/ops/targets.hpp>
 
 #include <fmt/format.h>
 
@@ -16,14 +16,9 @@ template <class T> struct CrossEntropy {
     CrossEntropyOptions options;
 
     Shape shape(const Shape& logits, const Indices& targets) const {
-        if (logits.rank() == 0) throw ShapeError("cross_entropy: a scalar has no rows: logits is []");
-        if (logits.rows() != targets.size())
-            throw ShapeError(fmt::format("cross_entropy: {} rows of logits but {} targets: logits is {}, targets is {}",
-                                         logits.rows(), targets.size(), to_string(logits), to_string(targets.shape())));
-        if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
-            throw ValueError(
-                fmt::format("cross_entropy: label_smoothing must be from 0 to 1: it is {}", options.label_smoothing));
-        check_targets(logits.columns(), targets);
+        if (check_targets(name, logits, targets, options) == 0)
+            throw ValueError(fmt::format("cross_entropy: the mean of nothing: no row counts: targets is {}",
+                                         to_string(targets.shape())));
         return {};
     }
     std::array<Shape, 1> saved(const Shape& logits, const Indices&) const { return {Shape{logits.rows()}}; }
@@ -44,22 +39,6 @@ template <class T> struct CrossEntropy {
 private:
     kernels::CrossEntropy rows_of(const Shape& logits) const {
         return {logits.rows(), logits.columns(), options.ignore_index, options.label_smoothing};
-    }
-
-    void check_targets(Index columns, const Indices& targets) const {
-        const auto values = targets.values();
-        Index counted = 0;
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            if (values[i] == options.ignore_index) continue;
-            ++counted;
-            if (values[i] >= 0 && values[i] < columns) continue;
-            throw ValueError(fmt::format("cross_entropy: target {} at {} is outside the row of {} logits{}", values[i],
-                                         place(targets.shape(), static_cast<Index>(i)), columns,
-                                         columns == 0 ? "" : fmt::format(" (0 to {})", columns - 1)));
-        }
-        if (counted == 0)
-            throw ValueError(fmt::format("cross_entropy: the mean of nothing: no row counts: targets is {}",
-                                         to_string(targets.shape())));
     }
 };
 
