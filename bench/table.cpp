@@ -8,8 +8,22 @@
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/threads.hpp>
 
+#ifdef XTAPE_HAS_TORCH
+#include <xtape/bench/peers/torch_tuned.hpp>
+#endif
+
+#include <span>
+#include <string_view>
+
 namespace xtape::bench {
 namespace {
+
+void use_threads(int threads) {
+#ifdef XTAPE_HAS_TORCH
+    peers::tune_torch(threads);
+#endif
+    set_threads(threads);
+}
 
 /// Recording and replaying an add of one element, beside the same loop on floats.
 void race_overhead() {
@@ -46,28 +60,55 @@ void print_memory() {
         after.system_allocations - warm.system_allocations);
 }
 
-}  // namespace
-}  // namespace xtape::bench
-
-int main() {
-    using namespace xtape::bench;
-    xtape::set_threads(1);
-    if (microgpt_check() != 0) {
-        fmt::print(stderr, "the hand-written C is wrong\n");
-        return 1;
-    }
-    print_memory();
-    fmt::print("\n| training step | | µs | xtape / it |\n| --- | --- | ---: | ---: |\n");
+void race_all_microgpt() {
+    use_threads(1);
     race_microgpt("microgpt d16, 1 name, 8 positions", 16, one_name, 500, 101);
     race_microgpt("microgpt d16, 16 names, 104 positions", 16, sixteen_names, 100, 51);
     race_microgpt("microgpt d64, 16 names, 104 positions", 64, sixteen_names, 20, 51);
     race_overhead();
-    xtape::set_threads(2);
-    race_llama(xtape::Precision::f32);
-    race_llama(xtape::Precision::bf16);
-    race_lrnn();
-    race_gate();
-    print_attention_memory();
-    print_lrnn_generation();
-    print_gate_predictions();
+    use_threads(2);
+}
+
+struct Part {
+    std::string_view name;
+    void (*run)();
+};
+
+constexpr Part parts[]{
+    {"microgpt", race_all_microgpt},
+    {"llama", [] { race_llama(Precision::f32); }},
+    {"llama-bf16", [] { race_llama(Precision::bf16); }},
+    {"lrnn", race_lrnn},
+    {"gate", race_gate},
+    {"memory", [] { print_memory(), print_attention_memory(); }},
+    {"inference", [] { print_lrnn_generation(), print_gate_predictions(); }},
+};
+
+/// The parts that are named, or all of them. Returns 2 for a name that is none.
+int run_table(std::span<const char* const> names) {
+    for (const std::string_view name : names) {
+        if (std::ranges::find(parts, name, &Part::name) != std::end(parts)) continue;
+        fmt::print(stderr, "bench_table: there is no part `{}`; there are", name);
+        for (const Part& part : parts) fmt::print(stderr, " {}", part.name);
+        fmt::print(stderr, "\n");
+        return 2;
+    }
+    use_threads(2);
+    fmt::print("| training step | | µs | xtape / it |\n| --- | --- | ---: | ---: |\n");
+    for (const Part& part : parts) {
+        if (names.empty() || std::ranges::find(names, part.name) != names.end()) part.run();
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace xtape::bench
+
+// usage: bench_table [PART...]
+int main(int count, char** words) {
+    if (microgpt_check() != 0) {
+        fmt::print(stderr, "the hand-written C is wrong\n");
+        return 1;
+    }
+    return xtape::bench::run_table({words + 1, static_cast<std::size_t>(count - 1)});
 }

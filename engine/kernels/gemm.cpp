@@ -24,7 +24,7 @@ struct Grid {
     Index rows, columns;
 
     Grid(const Gemm& g, double flops) : rows(g.m), columns(g.n) {
-        const double wanted = std::cbrt(flops / 1e6);
+        const double wanted = std::cbrt(flops / 1e7);
         while (static_cast<double>(ceil_div(g.m, rows) * ceil_div(g.n, columns)) < wanted &&
                std::max(rows, columns) > 64)
             rows >= columns ? rows = round_up(ceil_div(rows, 2), 8) : columns = round_up(ceil_div(columns, 2), 16);

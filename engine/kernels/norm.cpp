@@ -13,17 +13,26 @@ Batch<T> times_weight(const Batch<T>& x, const T* w, Count count, std::bool_cons
         return x;
 }
 
+/// y (+)= Σ over rows of term(row, i, count) for N batches of columns side by side, so that no add waits for another.
+template <class T, Index N, class Count, class Term>
+void sum_columns(Index rows, Index i, Count count, T* y, bool accumulate, const Term& term) {
+    Local<Batch<T>, N> totals;
+    for (Index j = 0; j < N; ++j) totals[j] = accumulate ? get(y + i + j * width<T>, count) : Batch<T>(T(0));
+    for (Index row = 0; row < rows; ++row)
+        for (Index j = 0; j < N; ++j) totals[j] += term(row, i + j * width<T>, count);
+    for (Index j = 0; j < N; ++j) put(y + i + j * width<T>, totals[j], count);
+}
+
 /// y (+)= Σ over rows of term(row, i, count), for tiles of columns; rows in order.
-template <class T, class Term> void sum_rows(Index rows, Index columns, T* y, bool accumulate, Term&& term) {
-    constexpr Index tile = 4 * width<T>;
+template <class T, class Term> void sum_rows(Index rows, Index columns, T* y, bool accumulate, const Term& term) {
+    constexpr Index side_by_side = 8, tile = side_by_side * width<T>;
     const double bytes = sizeof(T) * static_cast<double>(rows) * static_cast<double>(columns);
     parallel_for(columns, tile, worth_threads(0, bytes), [&](Index begin, Index end) {
-        for_batches<T>(end - begin, [&](Index j, auto count) {
-            const Index i = begin + j;
-            Batch<T> total = accumulate ? get(y + i, count) : Batch<T>(T(0));
-            for (Index row = 0; row < rows; ++row) total += term(row, i, count);
-            put(y + i, total, count);
-        });
+        if (end - begin == tile)
+            return sum_columns<T, side_by_side>(rows, begin, std::integral_constant<Index, width<T>>(), y, accumulate,
+                                                term);
+        for_batches<T>(end - begin,
+                       [&](Index j, auto count) { sum_columns<T, 1>(rows, begin + j, count, y, accumulate, term); });
     });
 }
 
