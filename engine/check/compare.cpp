@@ -98,7 +98,7 @@ void add_notes(GradReport& report) {
     std::vector<std::string> vacuous;
     bool one_factor = report.rows.size() > 1;
     for (const GradRow& row : report.rows) {
-        if (row.verdict == Verdict::vacuous) vacuous.push_back(row.name);
+        if (row.verdict == Verdict::vacuous && row.left_out == 0) vacuous.push_back(row.name);
         const bool counts = row.verdict != Verdict::vacuous && row.verdict != Verdict::unreached;
         if (counts && !row.diagnosis.starts_with("constant factor")) one_factor = false;
         if (counts && std::abs(row.scale - report.rows.front().scale) > 1e-4) one_factor = false;

@@ -58,8 +58,10 @@ struct CompareOptions {
     std::vector<std::string> names = {};  ///< of the inputs; "input 0", ... where missing
     double factor = 16;                   ///< how many f32 noise floors it may be off
     double f64_tolerance = 1e-12;
-    double perturb = 0.05;     ///< later draws multiply each element by up to 1 ± this; 0 keeps the inputs
-    bool accumulates = false;  ///< a second pass without zeroing must double the gradients
+    double perturb = 0.05;  ///< later draws multiply each element by up to 1 ± this; 0 keeps the inputs
+    /// Of the largest element of each input in four further draws; 0 keeps it: {120} for logits beyond ±100.
+    std::vector<double> magnitudes = {};
+    bool accumulates = false;               ///< a second pass without zeroing must double the gradients
     std::vector<NamedFactor> factors = {};  ///< names for constant factors
     std::uint64_t seed = 1;
 };
@@ -74,10 +76,14 @@ template <class T> using Arrays = std::vector<std::vector<T>>;
 template <class T>
 using Backward = std::function<std::vector<T>(const Arrays<T>& inputs, const std::vector<T>& dy, Arrays<T>& gradients)>;
 
-/// The core of `compare`, on type-erased functions; either backward may be empty, but not both.
+/// Of random sign, and of a magnitude from 1/4 to 1: nonzero, and no weight is near 1.
+std::vector<Tensor<double>> random_inputs(std::span<const Shape> shapes, std::uint64_t seed);
+
+/// The core of `compare`, on type-erased functions; either backward may be empty, but not both. Later draws perturb the
+/// inputs, or are new ones of their shapes if `redraw`.
 GradReport compare(const TensorFunction<double>& forward64, const TensorFunction<float>& forward32,
                    const Backward<double>& backward64, const Backward<float>& backward32,
-                   std::span<const Tensor<double>> inputs, bool scalar, const CompareOptions& options);
+                   std::span<const Tensor<double>> inputs, bool redraw, bool scalar, const CompareOptions& options);
 
 template <class B, class T>
 concept ScalarBackward = std::invocable < const B&,
@@ -113,6 +119,18 @@ template <class T, class B> Backward<T> adapt_backward(const B& backward) {
     }
 }
 
+template <std::size_t N, class Forward, class B>
+GradReport compare(const Forward& forward, const B& backward, std::span<const Tensor<double>> inputs, bool redraw,
+                   const CompareOptions& options) {
+    constexpr bool scalar = ScalarBackward<B, float> || ScalarBackward<B, double>;
+    static_assert(scalar || TensorBackward<B, float> || TensorBackward<B, double>,
+                  "compare: the backward must take (const Arrays& inputs, Arrays& gradients), or "
+                  "(const Arrays& inputs, const std::vector<T>& dy, Arrays& gradients), Arrays being "
+                  "std::vector<std::vector<T>> and T float or double");
+    return compare(spread<double, N>(forward), spread<float, N>(forward), adapt_backward<double>(backward),
+                   adapt_backward<float>(backward), inputs, redraw, scalar, options);
+}
+
 }  // namespace check
 
 /// The tape against a hand-written backward pass, on four draws: `inputs`, and three perturbed ones. `forward` is a
@@ -120,17 +138,21 @@ template <class T, class B> Backward<T> adapt_backward(const B& backward) {
 /// `const std::vector<std::vector<T>>&` and writes or adds into another. It may return the forward's output (a T or a
 /// std::vector<T>), which is compared first. Typed for float it is judged by the f32 noise floor (of the tape on four
 /// draws, and of its own rounding up to 1e-5), for double by `f64_tolerance`, with `auto` parameters by both.
+///
+/// Elements at a kink of the forward are left out of the verdict where they differ, and counted in the notes. Token ids
+/// and targets are no inputs, as they have no gradient: both callables capture them,
+/// `[&](const auto& table) { return sum(embedding(table, ids)); }`.
 template <class Forward, class B, std::size_t N>
 GradReport compare(const Forward& forward, const B& backward, const Tensor<double> (&inputs)[N],
                    const CompareOptions& options = {}) {
-    constexpr bool scalar = check::ScalarBackward<B, float> || check::ScalarBackward<B, double>;
-    static_assert(scalar || check::TensorBackward<B, float> || check::TensorBackward<B, double>,
-                  "compare: the backward must take (const Arrays& inputs, Arrays& gradients), or "
-                  "(const Arrays& inputs, const std::vector<T>& dy, Arrays& gradients), Arrays being "
-                  "std::vector<std::vector<T>> and T float or double");
-    return check::compare(check::spread<double, N>(forward), check::spread<float, N>(forward),
-                          check::adapt_backward<double>(backward), check::adapt_backward<float>(backward),
-                          std::span<const Tensor<double>>(inputs), scalar, options);
+    return check::compare<N>(forward, backward, inputs, false, options);
+}
+
+/// The same on four draws of random inputs of these shapes: of random sign, and of a magnitude from 1/4 to 1.
+template <class Forward, class B, std::size_t N>
+GradReport compare(const Forward& forward, const B& backward, const Shape (&shapes)[N],
+                   const CompareOptions& options = {}) {
+    return check::compare<N>(forward, backward, check::random_inputs(shapes, options.seed), true, options);
 }
 
 }  // namespace xtape

@@ -1,160 +1,22 @@
-// compare: draws of inputs and cotangents, on which the tape in f64 and f32 and the candidate run.
-#include <xtape/engine/check/compare.hpp>
+// compare: a candidate judged on all draws, and the worst of each gradient reported.
 #include <xtape/engine/check/diagnose.hpp>
+#include <xtape/engine/check/draws.hpp>
+#include <xtape/engine/check/kinks.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+#include <cstring>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace xtape::check {
 namespace {
-
-constexpr std::size_t draws = 4;
-constexpr double eps32 = std::numeric_limits<float>::epsilon();
-constexpr double most_rounding = 1e-5;  // no more than this passes for a candidate's own rounding
-
-template <class T> Tensor<T> converted(const Tensor<double>& x) {
-    return {x.shape(), std::vector<T>(x.values().begin(), x.values().end())};
-}
 
 template <class T> std::vector<double> widened(const std::vector<T>& values) { return {values.begin(), values.end()}; }
 
 std::vector<double> widened(const Tensor<double>& x) {
     return x ? std::vector<double>(x.values().begin(), x.values().end()) : std::vector<double>();
-}
-
-/// Rounded to f32, so that both precisions see the same numbers.
-Tensor<double> rounded(const Tensor<double>& x, const auto& change) {
-    std::vector<double> values(x.values().begin(), x.values().end());
-    for (double& v : values) v = static_cast<float>(change(v));
-    return {x.shape(), values};
-}
-
-/// One set of inputs with its cotangent, and the tape's gradients there.
-struct Draw {
-    std::vector<Tensor<double>> inputs;
-    Tensor<double> cotangent = {};
-    TapeGradients<double> truth = {};
-    TapeGradients<float> f32 = {};
-};
-
-/// Random, and correlated with the output: a term that is orthogonal to the one may not be to the other.
-Tensor<double> random_cotangent(const Tensor<double>& y, Random& random) {
-    double largest = 1e-30;
-    for (const double v : y.values()) largest = std::max(largest, std::abs(v));
-    return rounded(y, [&](double v) { return 0.5 * v / largest + random.uniform(-1, 1); });
-}
-
-/// The function in both precisions.
-struct Forward {
-    const TensorFunction<double>& f64;
-    const TensorFunction<float>& f32;
-};
-
-Draw make_draw(const Forward& forward, std::vector<Tensor<double>> inputs, const MakeCotangent<double>& cotangent) {
-    Draw draw{.inputs = std::move(inputs)};
-    draw.truth = tape_gradients<double>(forward.f64, draw.inputs,
-                                        [&](const Tensor<double>& y) { return draw.cotangent = cotangent(y); });
-    if (!draw.cotangent) draw.cotangent = cotangent(draw.truth.y);
-    std::vector<Tensor<float>> inputs32;
-    for (const Tensor<double>& x : draw.inputs) inputs32.push_back(converted<float>(x));
-    draw.f32 = tape_gradients<float>(forward.f32, inputs32,
-                                     [&](const Tensor<float>&) { return converted<float>(draw.cotangent); });
-    return draw;
-}
-
-std::vector<Tensor<double>> perturbed(std::span<const Tensor<double>> inputs, double by, Random& random) {
-    std::vector<Tensor<double>> result;
-    for (const Tensor<double>& x : inputs)
-        result.push_back(rounded(x, [&](double v) { return v * (1 + random.uniform(-by, by)); }));
-    return result;
-}
-
-std::vector<Draw> make_draws(const Forward& forward, std::span<const Tensor<double>> inputs, bool scalar,
-                             double perturb, Random& random) {
-    const auto cotangent = [&](const Tensor<double>& y) {
-        if (!scalar) return random_cotangent(y, random);
-        if (y.size() != 1)
-            throw ShapeError(
-                fmt::format("compare: a backward without a cotangent needs a scalar: output is {}; let it take "
-                            "(inputs, dy, gradients)",
-                            to_string(y.shape())));
-        return Tensor<double>::full(y.shape(), 1);
-    };
-    std::vector<Draw> all;
-    for (std::size_t draw = 0; draw < draws; ++draw)
-        all.push_back(make_draw(forward, perturbed(inputs, draw == 0 ? 0 : perturb, random), cotangent));
-    return all;
-}
-
-/// What a hand-written backward gives.
-template <class T> struct HandRun {
-    std::vector<T> output;
-    Arrays<T> gradients;
-};
-
-template <class T> HandRun<T> run_by_hand(const Backward<T>& backward, const Draw& draw, int passes) {
-    Arrays<T> inputs;
-    HandRun<T> run;
-    for (const Tensor<double>& x : draw.inputs) {
-        inputs.emplace_back(x.values().begin(), x.values().end());
-        run.gradients.emplace_back(x.values().size());
-    }
-    const std::vector<T> dy(draw.cotangent.values().begin(), draw.cotangent.values().end());
-    for (int pass = 0; pass < passes; ++pass) run.output = backward(inputs, dy, run.gradients);
-    return run;
-}
-
-/// How far the errors of a candidate spread, relative to the largest element of the truth.
-double spread_of(std::span<const std::vector<double>> errors, const Tensor<double>& truth) {
-    double spread = 0, largest = 0;
-    for (std::size_t i = 0; i < truth.values().size(); ++i) {
-        double mean = 0;
-        for (const auto& error : errors) mean += error[i] / static_cast<double>(errors.size());
-        for (const auto& error : errors) spread = std::max(spread, std::abs(error[i] - mean));
-        largest = std::max(largest, std::abs(truth.data()[i]));
-    }
-    return largest > 0 && std::isfinite(spread) ? std::min(spread / largest, most_rounding) : 0;
-}
-
-/// The candidate's own rounding, which in sequential sums is more than the tape's: at inputs that differ in their last
-/// bits the error of rounding differs, while that of a fault stays.
-void raise_by_rounding(std::vector<double>& noise, const Forward& forward, const Draw& base,
-                       const Backward<float>& backward, Random& random) {
-    std::vector<std::vector<std::vector<double>>> errors(noise.size());
-    const auto keep = [&](std::size_t i, const std::vector<float>& candidate, const Tensor<double>& truth) {
-        if (!truth || candidate.size() != truth.values().size()) return;
-        auto& error = errors[i].emplace_back(candidate.begin(), candidate.end());
-        for (std::size_t k = 0; k < error.size(); ++k) error[k] -= truth.data()[k];
-    };
-    for (std::size_t k = 0; k < draws; ++k) {
-        const Draw draw = make_draw(forward, perturbed(base.inputs, 16 * eps32, random),
-                                    [&](const Tensor<double>&) { return base.cotangent; });
-        const HandRun<float> run = run_by_hand(backward, draw, 1);
-        for (std::size_t i = 0; i < run.gradients.size(); ++i) keep(i, run.gradients[i], draw.truth.dx[i]);
-        keep(run.gradients.size(), run.output, draw.truth.y);
-    }
-    for (std::size_t i = 0; i < noise.size(); ++i) {
-        const Tensor<double>& truth = i < base.inputs.size() ? base.truth.dx[i] : base.truth.y;
-        if (!errors[i].empty()) noise[i] = std::max(noise[i], spread_of(errors[i], truth));
-    }
-}
-
-/// The noise floor of each gradient, and (last) of the output: the largest over the draws.
-std::vector<double> noise_floors(std::span<const Draw> all) {
-    std::vector<double> noise(all.front().inputs.size() + 1);
-    for (const Draw& draw : all) {
-        for (std::size_t i = 0; i < draw.inputs.size(); ++i) {
-            if (!draw.truth.dx[i] || !draw.f32.dx[i]) continue;
-            noise[i] = std::max(noise[i], noise_of(draw.f32.dx[i].values(), draw.truth.dx[i].values()));
-        }
-        noise.back() = std::max(noise.back(), noise_of(draw.f32.y.values(), draw.truth.y.values()));
-    }
-    return noise;
 }
 
 int weight(const GradRow& row) {
@@ -167,14 +29,52 @@ bool worse(const GradRow& a, const GradRow& b) {
     return std::pair(weight(a), a.noise_ratio) > std::pair(weight(b), b.noise_ratio);
 }
 
+bool wrong(const GradRow& row) { return weight(row) > 2; }
+
 std::string name_of(const CompareOptions& options, std::size_t input) {
     return input < options.names.size() ? options.names[input] : fmt::format("input {}", input);
 }
 
+void add_note(GradReport& report, std::string note) {
+    if (std::ranges::find(report.notes, note) == report.notes.end()) report.notes.push_back(std::move(note));
+}
+
+/// Sets what stands at a kink to zero on both sides, and judges again. Gives the notes of it.
+std::vector<std::string> leave_out_kinks(GradReport& report, std::vector<Evidence>& evidence, const Forward& forward,
+                                         const Draw& draw, const JudgeOptions& judging) {
+    std::vector<std::string> notes;
+    std::vector<Index> left_out(evidence.size());
+    for (std::size_t i = 0; i < evidence.size(); ++i) {
+        const GradRow& row = report.rows[i];
+        Evidence& one = evidence[i];
+        if (!wrong(row) || !row.worst || one.truth.empty()) continue;
+        const Kinks kinks = find_kinks(forward.f64, draw.inputs, draw.cotangent, i, one.candidate,
+                                       judging.factor * row.noise, one.truth);
+        for (const Index element : kinks.elements) {
+            const auto at = static_cast<std::size_t>(element);
+            one.truth[at] = one.candidate[at] = 0;
+            for (Hypothesis& known : one.hypotheses) known.gradient[at] = 0;
+        }
+        left_out[i] = static_cast<Index>(kinks.elements.size());
+        if (left_out[i] > 0)
+            notes.push_back(
+                fmt::format("left out: {} of {} elements of {} {}, where the forward has a kink and its derivative is "
+                            "a convention",
+                            left_out[i], row.shape.size(), one.name, draw.place));
+        if (kinks.unexamined > 0)
+            notes.push_back(fmt::format("{} more elements of {} differ and were not looked at for kinks",
+                                        kinks.unexamined, one.name));
+    }
+    if (notes.empty()) return notes;
+    report = judge(evidence, judging);
+    for (std::size_t i = 0; i < left_out.size(); ++i) report.rows[i].left_out = left_out[i];
+    return notes;
+}
+
 /// What the candidate says on one draw.
 template <class T>
-GradReport judge_draw(const Draw& draw, const Backward<T>& backward, std::span<const double> noise,
-                      const CompareOptions& options) {
+GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T>& backward,
+                      std::span<const double> noise, const CompareOptions& options) {
     const auto [output, gradients] = run_by_hand(backward, draw, options.accumulates ? 2 : 1);
     std::vector<Evidence> evidence;
     for (std::size_t i = 0; i < gradients.size(); ++i) {
@@ -195,36 +95,96 @@ GradReport judge_draw(const Draw& draw, const Backward<T>& backward, std::span<c
                                .factors = options.factors,
                                .seed = options.seed};
     GradReport report = judge(evidence, judging);
+    report.notes = leave_out_kinks(report, evidence, forward, draw, judging);
     if (!output.empty())
         report.forward = judge_forward(
             {"forward", draw.truth.y.shape(), widened(draw.truth.y), widened(output), noise.back(), {}}, judging);
     return report;
 }
 
-/// The worst row of each gradient over the draws.
+/// Says so where the first draw alone would have told less than the worst one.
+void add_note_of_place(GradReport& report, const GradRow& first, const GradRow& worst, std::string_view first_place,
+                       std::string_view place) {
+    if (weight(worst) <= weight(first)) return;
+    if (first.verdict == Verdict::agree)
+        add_note(report, fmt::format("{} agrees {}, and differs {}", worst.name, first_place, place));
+    else if (first.verdict == Verdict::vacuous)
+        add_note(report, fmt::format("{} could not be checked {}, but {}", worst.name, first_place, place));
+}
+
+/// The largest relative difference of two runs on the same bits; 0 where they give the same bits.
+template <class T> double difference(const std::vector<T>& a, const std::vector<T>& b) {
+    if (a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0) return 0;
+    double most = 0, largest = 0;
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+        most = std::max(most, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+        largest = std::max(largest, std::abs(static_cast<double>(a[i])));
+    }
+    return largest > 0 ? most / largest : most;
+}
+
+/// Runs the candidate twice on the same bits. Where that alone explains an error it is the diagnosis.
 template <class T>
-void judge_all(GradReport& report, std::span<const Draw> all, const Backward<T>& backward,
-               std::span<const double> noise, const CompareOptions& options) {
-    GradReport first = judge_draw(all[0], backward, noise, options);
-    GradReport worst = first;
-    for (const Draw& draw : all.subspan(1)) {
-        const GradReport other = judge_draw(draw, backward, noise, options);
-        if (other.forward && worse(*other.forward, *worst.forward)) worst.forward = other.forward;
-        for (std::size_t i = 0; i < other.rows.size(); ++i) {
-            if (worse(other.rows[i], worst.rows[i])) worst.rows[i] = other.rows[i];
+void check_determinism(GradReport& report, const Draw& draw, const Backward<T>& backward,
+                       const CompareOptions& options) {
+    const HandRun<T> a = run_by_hand(backward, draw, 1), b = run_by_hand(backward, draw, 1);
+    for (std::size_t i = 0; i < report.rows.size(); ++i) {
+        GradRow& row = report.rows[i];
+        const double apart = difference(a.gradients[i], b.gradients[i]);
+        if (apart == 0) continue;
+        const std::string what = fmt::format("nondeterministic: two runs differ by {:.1e}", apart);
+        if (wrong(row) && apart * row.truth_max > options.factor * row.noise)
+            row.diagnosis = what;
+        else
+            add_note(report, fmt::format("{} is {} of its largest element", row.name, what));
+    }
+}
+
+/// The worst row of each gradient over the draws, and the first.
+struct Worst {
+    GradReport first = {}, report = {};
+    std::vector<std::string_view> places = {};  ///< of the draws that the rows are from
+    std::vector<std::string> left_out = {};
+
+    void add(const GradReport& one, std::string_view place) {
+        left_out.insert(left_out.end(), one.notes.begin(), one.notes.end());
+        if (places.empty()) {
+            first = report = one;
+            report.notes.clear();
+            places.assign(one.rows.size(), place);
+            return;
+        }
+        if (one.forward && worse(*one.forward, *report.forward)) report.forward = one.forward;
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            GradRow& row = report.rows[i];
+            const Index most = std::max(row.left_out, one.rows[i].left_out);
+            if (worse(one.rows[i], row)) {
+                row = one.rows[i];
+                places[i] = place;
+            }
+            row.left_out = most;
         }
     }
-    worst.notes.clear();
-    add_notes(worst);
-    for (std::size_t i = 0; i < worst.rows.size(); ++i) {
-        if (weight(worst.rows[i]) > weight(first.rows[i]) && first.rows[i].verdict == Verdict::agree)
-            worst.notes.push_back(
-                fmt::format("{} agrees at the given inputs, and differs where they are perturbed", worst.rows[i].name));
+};
+
+template <class T>
+void judge_all(GradReport& report, const Forward& forward, std::span<const Trial> trials, const Backward<T>& backward,
+               const CompareOptions& options) {
+    Worst worst;
+    for (const Trial& trial : trials) {
+        for (const Draw& draw : trial.draws)
+            worst.add(judge_draw(forward, draw, backward, trial.noise, options), draw.place);
     }
-    if (worst.forward && (!report.forward || worse(*worst.forward, *report.forward))) report.forward = worst.forward;
-    report.rows.insert(report.rows.end(), worst.rows.begin(), worst.rows.end());
-    for (const std::string& note : worst.notes) {
-        if (std::ranges::find(report.notes, note) == report.notes.end()) report.notes.push_back(note);
+    const Draw& first = trials.front().draws.front();
+    GradReport& found = worst.report;
+    check_determinism(found, first, backward, options);
+    add_notes(found);
+    for (std::size_t i = 0; i < found.rows.size(); ++i)
+        add_note_of_place(found, worst.first.rows[i], found.rows[i], first.place, worst.places[i]);
+    if (found.forward && (!report.forward || worse(*found.forward, *report.forward))) report.forward = found.forward;
+    report.rows.insert(report.rows.end(), found.rows.begin(), found.rows.end());
+    for (const auto* more : {&found.notes, &worst.left_out}) {
+        for (const std::string& note : *more) add_note(report, note);
     }
 }
 
@@ -232,15 +192,16 @@ void judge_all(GradReport& report, std::span<const Draw> all, const Backward<T>&
 
 GradReport compare(const TensorFunction<double>& forward64, const TensorFunction<float>& forward32,
                    const Backward<double>& backward64, const Backward<float>& backward32,
-                   std::span<const Tensor<double>> inputs, bool scalar, const CompareOptions& options) {
+                   std::span<const Tensor<double>> inputs, bool redraw, bool scalar, const CompareOptions& options) {
     Random random(options.seed);
-    const Forward forward{forward64, forward32};
-    const std::vector<Draw> all = make_draws(forward, inputs, scalar, options.perturb, random);
-    std::vector<double> noise = noise_floors(all);
-    if (backward32) raise_by_rounding(noise, forward, all[0], backward32, random);
+    const Forward forward{forward64, forward32, scalar};
+    std::vector<Trial> trials = make_trials(forward, inputs, redraw, options, random);
+    if (backward32) {
+        for (Trial& trial : trials) raise_by_rounding(trial, forward, backward32, random);
+    }
     GradReport report{.check = "compare", .seed = options.seed, .factor = options.factor};
-    if (backward32) judge_all(report, all, backward32, noise, options);
-    if (backward64) judge_all(report, all, backward64, noise, options);
+    if (backward32) judge_all(report, forward, trials, backward32, options);
+    if (backward64) judge_all(report, forward, trials, backward64, options);
     if (!report.forward) report.notes.push_back("the forward was not compared: return its output from the backward");
     return report;
 }

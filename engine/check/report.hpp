@@ -36,6 +36,7 @@ struct GradRow {
     double noise = 0;                 ///< the error that rounding alone makes
     double noise_ratio = 0;           ///< max_error / noise
     Index over_tolerance = 0;         ///< elements whose error is above the tolerance
+    Index left_out = 0;               ///< elements at a kink of the forward, which do not count: the most in one draw
     std::optional<Index> worst = {};  ///< where |a − b| is largest, row-major; a random direction has no such place
     double worst_candidate = 0;
     double worst_truth = 0;

@@ -184,18 +184,23 @@ TEST_CASE("compare: what is right only at weights of one is found, and said so")
     CHECK(report.notes[0] == "a agrees at the given inputs, and differs where they are perturbed");
 }
 
-TEST_CASE("compare: what is zero behind a zero weight is vacuous, what is not used is unreached") {
+TEST_CASE(
+    "compare: what is zero behind a zero weight is judged where the weight is not, what is not used is unreached") {
+    const auto f = [](const auto& a, const auto& zero, const auto&) { return sum(a * zero); };
     const auto backward = [](const auto& in, auto& grads) {
         for (std::size_t i = 0; i < in[0].size(); ++i) grads[1][i] = in[0][i];
-        return in[0][0] * 0;
     };
-    const GradReport report =
-        compare([](const auto& a, const auto& zero, const auto&) { return sum(a * zero); }, backward,
-                {x, Tensor<double>::zeros(x.shape()), w}, {.names = {"a", "zero", "idle"}});
-    CHECK(report);
-    CHECK(row_of(report, "a", "f64").verdict == Verdict::vacuous);
+    const Tensor<double> zero = Tensor<double>::zeros(x.shape());
+    const std::vector<std::string> names{"a", "zero", "idle"};
+    const GradReport report = compare(f, backward, {x, zero, w}, {.names = names});
+    CHECK_FALSE(report);
+    CHECK(row_of(report, "a", "f64").verdict == Verdict::never_written);
     CHECK(row_of(report, "idle", "f64").verdict == Verdict::unreached);
-    CHECK(report.notes[0] ==
+    CHECK(report.notes[0] == "a could not be checked at the given inputs, but where they are perturbed");
+    const GradReport as_given = compare(f, backward, {x, zero, w}, {.names = names, .perturb = 0});
+    CHECK(as_given);
+    CHECK(row_of(as_given, "a", "f64").verdict == Verdict::vacuous);
+    CHECK(as_given.notes[0] ==
           "vacuous: the true gradient of a is zero here, so that nothing was checked; is a weight "
           "behind it zero?");
 }
