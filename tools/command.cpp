@@ -1,6 +1,8 @@
 #include <xtape/engine/error.hpp>
+#include <xtape/tools/graph.hpp>
 #include <xtape/tools/info.hpp>
 #include <xtape/tools/model_command.hpp>
+#include <xtape/tools/profile_model.hpp>
 
 #include <cstdio>
 #include <functional>
@@ -179,6 +181,8 @@ int run_command(std::span<const char* const> words) {
     add_predict(app, all, arguments);
     add_eval(app, all, arguments);
     add_audit(app, all, arguments);
+    add_graph(app, arguments.action);
+    add_profile(app, arguments.action);
     add_info(app, arguments);
     add_convert(app, all, arguments);
     try {

@@ -103,22 +103,20 @@ public:
             ->check(CLI::PositiveNumber);
     }
 
-    Exit train() override {
-        const RunFolder run(settings_.out);
-        if (settings_.resume) restore_flags(*app_, run.read_config().value("flags", Json::object()));
+    Exit train() override { return train_model(*this, settings_, *app_); }
+
+    Exit prepare(const std::function<Exit(const Training&)>& use) override {
         set_threads(settings_.threads);
         const std::vector<GateLine> lines = read_lines();
         const std::string text = text_of(lines);
-        const models::Tokenizer tokenizer = settings_.resume
-                                                ? models::Tokenizer::from_json(run.read_text("tokenizer.json"))
-                                                : models::Tokenizer::learn(tokenizer_, std::string_view(text), vocab_);
+        const models::Tokenizer tokenizer =
+            settings_.resume ? models::Tokenizer::from_json(RunFolder(settings_.out).read_text("tokenizer.json"))
+                             : models::Tokenizer::learn(tokenizer_, std::string_view(text), vocab_);
         config_.vocab = tokenizer.vocab();
         config_.check();
-        GateLearner learner(config_, settings_, examples(lines, tokenizer));
-        begin_run(run, settings_, *app_, to_json(config_), source_of(settings_.data), tokenizer.to_json());
-        const TrainResult result = run_training(learner, settings_, run);
-        if (!settings_.json) print_course(learner);
-        return tools::report(result, settings_, run, learner.report());
+        std::string summary;
+        GateLearner learner(config_, settings_, examples(lines, tokenizer, summary));
+        return use({learner, to_json(config_), source_of(settings_.data), tokenizer.to_json(), summary});
     }
 
     Exit generate(const RunFolder&, const GenerateSettings&) const override {
@@ -164,27 +162,20 @@ private:
         return models::tool_calls(calls_);
     }
 
-    /// Throws FileError when there is nothing to learn from.
-    models::GateSplit examples(std::span<const GateLine> lines, const models::Tokenizer& tokenizer) const {
+    /// With a summary of them. Throws FileError when there is nothing to learn from.
+    models::GateSplit examples(std::span<const GateLine> lines, const models::Tokenizer& tokenizer,
+                               std::string& summary) const {
         models::GateExamples all = models::encode(lines, tokenizer, config_.context, source_of(settings_.data));
-        if (!settings_.quiet && !settings_.json)
-            fmt::print("gate: {} parameters, {} examples of {}{}, a vocabulary of {}\n",
-                       models::parameter_count(config_), all.examples.size(), source_of(settings_.data),
-                       all.too_long > 0 ? fmt::format(" ({} too long, left out)", all.too_long) : "", config_.vocab);
+        summary =
+            fmt::format("{} parameters, {} examples of {}{}, a vocabulary of {}", models::parameter_count(config_),
+                        all.examples.size(), source_of(settings_.data),
+                        all.too_long > 0 ? fmt::format(" ({} too long, left out)", all.too_long) : "", config_.vocab);
         models::GateSplit parts = models::split(std::move(all.examples), settings_.val_fraction, settings_.seed);
         if (parts.training.empty())
             throw FileError(fmt::format("{}: no examples to learn from: {} are held out, {} are longer than {} tokens",
                                         source_of(settings_.data), parts.held_out.size(), all.too_long,
                                         config_.context));
         return parts;
-    }
-
-    static void print_course(const GateLearner& learner) {
-        fmt::print("average loss {:.4f}, trend {:+.4f}\n", learner.losses().average(), learner.losses().trend());
-        if (learner.held_out_score()) {
-            fmt::print("held out: ");
-            print(*learner.held_out_score());
-        }
     }
 
     TrainSettings settings_;

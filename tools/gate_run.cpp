@@ -124,4 +124,11 @@ Json GateLearner::report() const {
     return all;
 }
 
+void GateLearner::print_report() const {
+    fmt::print("average loss {:.4f}, trend {:+.4f}\n", losses_.average(), losses_.trend());
+    if (!score_) return;
+    fmt::print("held out: ");
+    print(*score_);
+}
+
 }  // namespace xtape::tools

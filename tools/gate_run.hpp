@@ -45,10 +45,8 @@ public:
     void restore(const Json& state) override;
 
     /// The metrics of the course so far, those of decisions by the held-out examples.
-    Json report() const;
-    const models::LossHistory& losses() const { return losses_; }
-    /// By the last validation.
-    const std::optional<GateScore>& held_out_score() const { return score_; }
+    Json report() const override;
+    void print_report() const override;
 
 private:
     TrainSettings settings_;
@@ -57,7 +55,7 @@ private:
     models::GateSplit data_;
     models::EpochOrder order_;
     models::LossHistory losses_;
-    std::optional<GateScore> score_;
+    std::optional<GateScore> score_;  ///< by the last validation
     Index tokens_ = 0;
 };
 

@@ -141,22 +141,18 @@ public:
         app.add_option("--vocab", vocab_, "Tokens of bpe")->check(CLI::Range(256, 1 << 20));
     }
 
-    Exit train() override {
-        const RunFolder run(settings_.out);
-        if (settings_.resume) restore_flags(*app_, run.read_config().value("flags", Json::object()));
+    Exit train() override { return train_model(*this, settings_, *app_); }
+
+    Exit prepare(const std::function<Exit(const Training&)>& use) override {
         set_threads(settings_.threads);
         set_product_precision(precision_);
         const models::Text text = open_text(settings_.data);
-        const models::Tokenizer tokenizer = settings_.resume
-                                                ? models::Tokenizer::from_json(run.read_text("tokenizer.json"))
-                                                : models::Tokenizer::learn(tokenizer_, text, vocab_);
+        const models::Tokenizer tokenizer =
+            settings_.resume ? models::Tokenizer::from_json(RunFolder(settings_.out).read_text("tokenizer.json"))
+                             : models::Tokenizer::learn(tokenizer_, text, vocab_);
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
-        begin_run(run, settings_, *app_, to_json(config_), source_of_text(settings_.data), tokenizer.to_json());
-        if (!settings_.quiet && !settings_.json)
-            fmt::print("llama: {} parameters, {} {} tokens of {}, a vocabulary of {}\n", parameter_count(config_),
-                       corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab);
         auto model = nn::build<Llama<float>>(config_, settings_.seed);
         AdamW<float> adamw(
             model, {.lr = settings_.lr, .beta2 = 0.99, .weight_decay = settings_.weight_decay, .decays = matrices});
@@ -171,7 +167,9 @@ public:
                                            .context = config_.context,
                                            .batch = settings_.batch,
                                            .flops_per_token = flops_per_token(config_)});
-        return report(run_training(learner, settings_, run), settings_, run);
+        return use({learner, to_json(config_), source_of_text(settings_.data), tokenizer.to_json(),
+                    fmt::format("{} parameters, {} {} tokens of {}, a vocabulary of {}", parameter_count(config_),
+                                corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab)});
     }
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {

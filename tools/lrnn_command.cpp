@@ -138,27 +138,26 @@ public:
         size("--slots", config_.slots, "Slots of the memory");
     }
 
-    Exit train() override {
-        const RunFolder run(settings_.out);
-        if (settings_.resume) restore_flags(*app_, run.read_config().value("flags", Json::object()));
+    Exit train() override { return train_model(*this, settings_, *app_); }
+
+    Exit prepare(const std::function<Exit(const Training&)>& use) override {
         set_threads(settings_.threads);
         const models::Text text = open_text(settings_.data);
-        const models::Tokenizer tokenizer = settings_.resume
-                                                ? models::Tokenizer::from_json(run.read_text("tokenizer.json"))
-                                                : models::Tokenizer::learn(tokenizer_, text, 0);
+        const models::Tokenizer tokenizer =
+            settings_.resume ? models::Tokenizer::from_json(RunFolder(settings_.out).read_text("tokenizer.json"))
+                             : models::Tokenizer::learn(tokenizer_, text, 0);
         settle_sizes(text, tokenizer);
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         models::EpochWindows windows(corpus.training(), config_.context, settings_.batch, settings_.seed);
-        begin_run(run, settings_, *app_, to_json(config_), source_of_text(settings_.data), tokenizer.to_json());
-        if (!settings_.quiet && !settings_.json)
-            fmt::print("lrnn: {} parameters, {} {} tokens of {}, a vocabulary of {}\n", parameter_count(config_),
-                       corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab);
         auto model = nn::build<Lrnn<float>>(config_, settings_.seed);
         AdamW<float> adam(model, {.lr = settings_.lr, .weight_decay = settings_.weight_decay, .decays = matrices});
-        if (app_->get_option("--steps")->count() == 0)
+        const CLI::Option* steps = app_->get_option_no_throw("--steps");
+        if (steps == nullptr || steps->count() == 0)
             settings_.steps = (windows.batches_of(epochs_) + settings_.accumulate - 1) / settings_.accumulate;
         LrnnLearner learner(model, adam, corpus, windows, settings_);
-        return report(run_training(learner, settings_, run), settings_, run);
+        return use({learner, to_json(config_), source_of_text(settings_.data), tokenizer.to_json(),
+                    fmt::format("{} parameters, {} {} tokens of {}, a vocabulary of {}", parameter_count(config_),
+                                corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab)});
     }
 
     bool keeps_state() const override { return true; }

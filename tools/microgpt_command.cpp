@@ -161,9 +161,9 @@ public:
             ->check(CLI::IsMember({"letters", "char"}));
     }
 
-    Exit train() override {
-        const RunFolder run(settings_.out);
-        if (settings_.resume) restore_flags(*app_, run.read_config().value("flags", Json::object()));
+    Exit train() override { return train_model(*this, settings_, *app_); }
+
+    Exit prepare(const std::function<Exit(const Training&)>& use) override {
         if (ffn_->count() == 0) config_.ffn = 4 * config_.dim;
         set_threads(settings_.threads);
         const std::string text = read_data(settings_.data);
@@ -176,13 +176,12 @@ public:
         rng.shuffle(corpus.names);
         if (corpus.names.size() < 2 && settings_.val_fraction > 0)
             throw FileError(fmt::format("{}: too few names to hold some out", source_of(settings_.data)));
-        begin_run(run, settings_, *app_, to_json(config_), source_of(settings_.data), tokenizer.to_json());
-        if (!settings_.quiet && !settings_.json)
-            fmt::print("microgpt: {} parameters, {} names of {}{}\n", models::parameter_count(config_),
-                       corpus.names.size(), source_of(settings_.data),
-                       corpus.too_long > 0 ? fmt::format(" ({} too long, left out)", corpus.too_long) : "");
+        const std::string source = source_of(settings_.data);
+        const std::string summary =
+            fmt::format("{} parameters, {} names of {}{}", models::parameter_count(config_), corpus.names.size(),
+                        source, corpus.too_long > 0 ? fmt::format(" ({} too long, left out)", corpus.too_long) : "");
         MicrogptLearner learner(config_, settings_, std::move(corpus.names));
-        return report(run_training(learner, settings_, run), settings_, run);
+        return use({learner, to_json(config_), source, tokenizer.to_json(), summary});
     }
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,6 +32,17 @@ struct GenerateSettings {
     bool json = false;
 };
 
+class Learner;
+
+/// A course of training, ready to begin.
+struct Training {
+    Learner& learner;
+    Json config;            ///< the model's part of config.json
+    std::string data;       ///< where the data are from
+    std::string tokenizer;  ///< for tokenizer.json
+    std::string summary;    ///< what a person is told of it
+};
+
 /// What `xtape audit` found.
 struct AuditReport {
     bool agree;  ///< every parameter of every case
@@ -43,9 +55,11 @@ public:
     virtual ~ModelCommand() = default;
     virtual std::string name() const = 0;
     virtual std::string description() const = 0;
-    /// Adds this model's flags to `xtape train NAME`; `train` runs with what they were set to.
+    /// Adds this model's flags to `xtape train NAME`; `train` and `prepare` go by what they were set to.
     virtual void bind_train(CLI::App& app) = 0;
     virtual Exit train() = 0;
+    /// Calls `use` with a course of these flags, which lives as long as the call. Nothing is written.
+    virtual Exit prepare(const std::function<Exit(const Training&)>& use) = 0;
     virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
     /// Whether `generate` knows load_state and save_state.
     virtual bool keeps_state() const { return false; }

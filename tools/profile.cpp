@@ -46,12 +46,16 @@ std::vector<ProfileRow> profile_step(Learner& learner, Index draw) {
 
 void print_profile(std::span<const ProfileRow> rows) {
     double total = 0;
-    for (const ProfileRow& row : rows) total += row.forward_seconds + row.backward_seconds;
-    fmt::print("{:<18} {:>6} {:>12} {:>12} {:>7} {:>10}\n", "op", "calls", "forward ms", "backward ms", "share",
+    std::size_t width = 2;
+    for (const ProfileRow& row : rows) {
+        total += row.forward_seconds + row.backward_seconds;
+        width = std::max(width, row.op.size());
+    }
+    fmt::print("{:<{}} {:>6} {:>12} {:>12} {:>7} {:>10}\n", "op", width, "calls", "forward us", "backward us", "share",
                "kept KiB");
     for (const ProfileRow& row : rows)
-        fmt::print("{:<18} {:>6} {:>12.3f} {:>12.3f} {:>6.1f}% {:>10.0f}\n", row.op, row.calls,
-                   row.forward_seconds * 1e3, row.backward_seconds * 1e3,
+        fmt::print("{:<{}} {:>6} {:>12.1f} {:>12.1f} {:>6.1f}% {:>10.1f}\n", row.op, width, row.calls,
+                   row.forward_seconds * 1e6, row.backward_seconds * 1e6,
                    100 * (row.forward_seconds + row.backward_seconds) / total,
                    static_cast<double>(row.kept_bytes) / 1024);
 }

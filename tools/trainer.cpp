@@ -206,6 +206,45 @@ void end_epoch(Course& course, Index epoch, Progress& progress) {
     course.epoch_steps = 0;
 }
 
+/// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
+/// run. Throws UsageError where it holds another.
+void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const Training& training) {
+    const Json all{{"model", app.get_name()},
+                   {"config", training.config},
+                   {"seed", settings.seed},
+                   {"data", training.data},
+                   {"flags", given_flags(app)}};
+    if (settings.resume) return run.check_same(all);
+    run.begin(settings.overwrite);
+    run.write_text("tokenizer.json", training.tokenizer);
+    run.write_text("config.json", all.dump(1));
+}
+
+/// Prints the result, as a JSON object with what else a model has to say, or in two lines. Gives the exit status.
+Exit print_result(const TrainResult& result, const TrainSettings& settings, const RunFolder& run, const Json& more) {
+    if (settings.json) {
+        Json summary{{"steps", result.steps},
+                     {"loss_last_100", number_or_null(result.loss_last_100)},
+                     {"val_loss", result.val_loss ? Json(*result.val_loss) : Json(nullptr)},
+                     {"seconds", result.seconds},
+                     {"us_per_step", result.us_per_step},
+                     {"tokens_per_second", result.tokens_per_second},
+                     {"peak_bytes", result.peak_bytes}};
+        if (result.utilisation) summary["utilisation"] = *result.utilisation;
+        summary.update(more);
+        fmt::print("{}\n", summary.dump());
+    } else {
+        fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}",
+                   result.steps, result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
+        if (result.val_loss) fmt::print(", validation loss: {:.4f}", *result.val_loss);
+        if (result.utilisation)
+            fmt::print("\n{:.1f}% of the rate of a large product, {:.1f} MiB of pooled memory at the peak",
+                       100 * *result.utilisation, static_cast<double>(result.peak_bytes) / (1 << 20));
+        fmt::print("\nwritten to {}\n", run.path().string());
+    }
+    return result.interrupted ? Exit::interrupted : Exit::done;
+}
+
 }  // namespace
 
 void bind(CLI::App& app, TrainSettings& s) {
@@ -258,19 +297,6 @@ void restore_flags(CLI::App& app, const Json& flags) {
             throw FileError(fmt::format("config.json: the flag --{} is broken: {}", name, error.what()));
         }
     }
-}
-
-void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const Json& config,
-               const std::string& data, const std::string& tokenizer) {
-    const Json all{{"model", app.get_name()},
-                   {"config", config},
-                   {"seed", settings.seed},
-                   {"data", data},
-                   {"flags", given_flags(app)}};
-    if (settings.resume) return run.check_same(all);
-    run.begin(settings.overwrite);
-    run.write_text("tokenizer.json", tokenizer);
-    run.write_text("config.json", all.dump(1));
 }
 
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {
@@ -330,28 +356,16 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     return result;
 }
 
-Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run, const Json& more) {
-    if (settings.json) {
-        Json summary{{"steps", result.steps},
-                     {"loss_last_100", number_or_null(result.loss_last_100)},
-                     {"val_loss", result.val_loss ? Json(*result.val_loss) : Json(nullptr)},
-                     {"seconds", result.seconds},
-                     {"us_per_step", result.us_per_step},
-                     {"tokens_per_second", result.tokens_per_second},
-                     {"peak_bytes", result.peak_bytes}};
-        if (result.utilisation) summary["utilisation"] = *result.utilisation;
-        summary.update(more);
-        fmt::print("{}\n", summary.dump());
-    } else {
-        fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}",
-                   result.steps, result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
-        if (result.val_loss) fmt::print(", validation loss: {:.4f}", *result.val_loss);
-        if (result.utilisation)
-            fmt::print("\n{:.1f}% of the rate of a large product, {:.1f} MiB of pooled memory at the peak",
-                       100 * *result.utilisation, static_cast<double>(result.peak_bytes) / (1 << 20));
-        fmt::print("\nwritten to {}\n", run.path().string());
-    }
-    return result.interrupted ? Exit::interrupted : Exit::done;
+Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
+    const RunFolder run(settings.out);
+    if (settings.resume) restore_flags(app, run.read_config().value("flags", Json::object()));
+    return model.prepare([&](const Training& training) {
+        begin_run(run, settings, app, training);
+        if (!settings.quiet && !settings.json) fmt::print("{}: {}\n", model.name(), training.summary);
+        const TrainResult result = run_training(training.learner, settings, run);
+        if (!settings.json) training.learner.print_report();
+        return print_result(result, settings, run, training.learner.report());
+    });
 }
 
 }  // namespace xtape::tools

@@ -43,11 +43,6 @@ Json given_flags(const CLI::App& app);
 /// Sets the flags of an earlier call that this one does not give. Throws FileError for what is not a flag.
 void restore_flags(CLI::App& app, const Json& flags);
 
-/// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
-/// run. Throws UsageError where it holds another. `app` is `xtape train MODEL`, `data` says where the data are from.
-void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const Json& config,
-               const std::string& data, const std::string& tokenizer);
-
 /// A model in training, as the trainer sees it.
 class Learner {
 public:
@@ -70,6 +65,9 @@ public:
     virtual double flops_per_token() const { return 0; }
     /// Called after each step with its mean loss.
     virtual void stepped(double /*loss*/) {}
+    /// What else the result has to say: in JSON, and printed.
+    virtual Json report() const { return Json::object(); }
+    virtual void print_report() const {}
     /// What else a resumed run needs to know of the model's course, and the way back.
     virtual Json state() const { return {}; }
     virtual void restore(const Json& /*state*/) {}
@@ -98,8 +96,8 @@ public:
 /// the last good checkpoint stays.
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
 
-/// Prints the result, as a JSON object with what else a model has to say, or in two lines. Gives the exit status.
-Exit report(const TrainResult& result, const TrainSettings& settings, const RunFolder& run,
-            const Json& more = Json::object());
+/// `xtape train MODEL`, `app` being that: begins the run folder, or with --resume sees that it holds this run; trains;
+/// and prints the result. Throws UsageError where the folder holds another run.
+Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app);
 
 }  // namespace xtape::tools
