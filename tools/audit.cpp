@@ -1,4 +1,5 @@
 #include <xtape/tools/audit.hpp>
+#include <xtape/tools/report_html.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -185,6 +186,50 @@ std::string text_of(const std::string& model, const std::vector<Verdicts>& cases
     return text + (agree ? "\nall parameters agree\n" : "\nsome parameters differ\n");
 }
 
+/// The gradient that the hand-written backward has most wrong, evaluated again.
+std::optional<WorstTensor> worst_tensor(std::span<const AuditCase> cases, const std::vector<Verdicts>& judged,
+                                        const std::string& fault) {
+    std::optional<WorstTensor> worst;
+    std::size_t at = 0, parameter = 0;
+    for (std::size_t k = 0; k < judged.size(); ++k) {
+        for (const GradReport* report : {&judged[k].f64, &judged[k].f32}) {
+            for (std::size_t i = 0; i < report->rows.size(); ++i) {
+                if (worst && badness(report->rows[i]) <= badness(worst->row)) continue;
+                worst = WorstTensor{.row = report->rows[i], .settings = judged[k].settings};
+                at = k;
+                parameter = i;
+            }
+        }
+    }
+    if (!worst) return worst;
+    const std::unique_ptr<AuditSubject> subject = cases[at].make(0);
+    worst->truth = subject->tape64().gradients[parameter];
+    const bool f32 = worst->row.precision == "f32";
+    worst->candidate = (f32 ? subject->reference32(fault) : subject->reference64(fault)).gradients[parameter];
+    return worst;
+}
+
+std::string html_of(const std::string& model, std::span<const AuditCase> cases, const std::vector<Verdicts>& judged,
+                    const std::string& fault, bool agree) {
+    HtmlReport report{.title = model,
+                      .agree = agree,
+                      .summary = agree ? "all parameters agree" : "some parameters differ",
+                      .factor = judged.front().f32.factor,
+                      .rows = worst_rows(judged),
+                      .notes = {"The tape against a hand-written backward pass and against finite differences."},
+                      .worst = worst_tensor(cases, judged, fault)};
+    if (!fault.empty()) report.notes.push_back("Built into the hand-written backward pass: " + fault);
+    for (const Verdicts& verdicts : judged) {
+        const GradRow& forward = *verdicts.f64.forward;
+        if (!report.forward || badness(forward) > badness(*report.forward)) report.forward = forward;
+        double ratio = 0;
+        for (const GradRow& row : verdicts.f32.rows) ratio = std::max(ratio, row.noise_ratio);
+        report.cases.push_back({verdicts.settings, verdicts.agree(), forward.relative, largest_relative(verdicts.f64),
+                                largest_relative(verdicts.differences), ratio});
+    }
+    return html_section(report);
+}
+
 }  // namespace
 
 AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const std::string& fault) {
@@ -195,7 +240,8 @@ AuditReport audit(const std::string& model, std::span<const AuditCase> cases, co
         throw UsageError(unknown_fault.what());
     }
     const bool agree = std::ranges::all_of(judged, &Verdicts::agree);
-    return {agree, to_json(model, judged, agree), text_of(model, judged, agree)};
+    return {agree, to_json(model, judged, agree), text_of(model, judged, agree),
+            html_of(model, cases, judged, fault, agree)};
 }
 
 }  // namespace xtape::tools

@@ -1,8 +1,11 @@
 #include <xtape/engine/error.hpp>
+#include <xtape/nn/file.hpp>
 #include <xtape/tools/graph.hpp>
 #include <xtape/tools/info.hpp>
 #include <xtape/tools/model_command.hpp>
 #include <xtape/tools/profile_model.hpp>
+#include <xtape/tools/report_html.hpp>
+#include <xtape/tools/terminal.hpp>
 
 #include <cstdio>
 #include <functional>
@@ -28,7 +31,7 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
-    std::string folder, data, model, out, fault;
+    std::string folder, data, model, out, fault, html;
     bool json = false, best = false;
     GenerateSettings generate;
     std::function<Exit()> action;
@@ -45,14 +48,18 @@ void add_train(CLI::App& app, const Models& all, Arguments& arguments) {
 }
 
 /// One model, or all of them that know the fault.
-Exit audit(const Models& all, const std::string& name, const std::string& fault, bool json) {
+Exit audit(const Models& all, const std::string& name, const std::string& fault, const std::string& html, bool json) {
     Json together{{"model", "all"}, {"agree", true}, {"models", Json::array()}};
+    std::vector<std::string> sections;
     std::string unknown;
     for (const auto& model : all) {
         if (name != "all" && name != model->name()) continue;
         try {
             const AuditReport report = model->audit(fault);
-            if (!json) fmt::print("{}{}", together.at("models").empty() ? "" : "\n", report.text);
+            if (!json)
+                fmt::print("{}{}", together.at("models").empty() ? "" : "\n",
+                           takes_colour() ? with_coloured_verdicts(report.text) : report.text);
+            sections.push_back(report.html);
             if (!report.agree) together["agree"] = false;
             together["models"].push_back(report.json);
         } catch (const UsageError& error) {
@@ -61,6 +68,10 @@ Exit audit(const Models& all, const std::string& name, const std::string& fault,
     }
     if (together.at("models").empty()) throw UsageError(unknown);
     if (json) fmt::print("{}\n", (name == "all" ? together : together.at("models").front()).dump());
+    if (!html.empty()) {
+        nn::atomic_write(html, html_page("xtape audit " + name, sections));
+        if (!json) fmt::print("\nwritten to {}\n", html);
+    }
     return together.at("agree") == true ? Exit::done : Exit::failed;
 }
 
@@ -70,9 +81,12 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     for (const auto& model : all) names.push_back(model->name());
     sub->add_option("MODEL", arguments.model, "The model, or all")->required()->check(CLI::IsMember(names));
     sub->add_option("--fault", arguments.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--html", arguments.html, "Write the report as one HTML page, with a map of the worst errors")
+        ->type_name("FILE");
     sub->add_flag("--json", arguments.json, "Print one JSON object");
-    sub->callback(
-        [&] { arguments.action = [&] { return audit(all, arguments.model, arguments.fault, arguments.json); }; });
+    sub->callback([&] {
+        arguments.action = [&] { return audit(all, arguments.model, arguments.fault, arguments.html, arguments.json); };
+    });
 }
 
 void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {

@@ -105,7 +105,7 @@ public:
 
     Exit train() override { return train_model(*this, settings_, *app_); }
 
-    Exit prepare(const std::function<Exit(const Training&)>& use) override {
+    Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         set_threads(settings_.threads);
         const std::vector<GateLine> lines = read_lines();
         const std::string text = text_of(lines);

@@ -165,8 +165,8 @@ void add_graph(CLI::App& app, std::function<Exit()>& action) {
     add_step_command(
         app, action, "graph", "Draw the tape of a training step, for Graphviz",
         [=](CLI::App& sub) { sub.add_flag("--json", *as_json, "Print one JSON object"); },
-        [=](const std::string& model, const Training& training) {
-            const Graph graph = graph_of_step(training.learner, 0);
+        [=](const std::string& model, const PreparedCourse& course) {
+            const Graph graph = graph_of_step(course.learner, 0);
             Json json = to_json(graph);
             json["model"] = model;
             fmt::print("{}", *as_json ? json.dump() + "\n" : to_dot(graph, model));

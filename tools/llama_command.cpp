@@ -143,7 +143,7 @@ public:
 
     Exit train() override { return train_model(*this, settings_, *app_); }
 
-    Exit prepare(const std::function<Exit(const Training&)>& use) override {
+    Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         set_threads(settings_.threads);
         set_product_precision(precision_);
         const models::Text text = open_text(settings_.data);

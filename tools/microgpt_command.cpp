@@ -163,7 +163,7 @@ public:
 
     Exit train() override { return train_model(*this, settings_, *app_); }
 
-    Exit prepare(const std::function<Exit(const Training&)>& use) override {
+    Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         if (ffn_->count() == 0) config_.ffn = 4 * config_.dim;
         set_threads(settings_.threads);
         const std::string text = read_data(settings_.data);

@@ -35,7 +35,7 @@ struct GenerateSettings {
 class Learner;
 
 /// A course of training, ready to begin.
-struct Training {
+struct PreparedCourse {
     Learner& learner;
     Json config;            ///< the model's part of config.json
     std::string data;       ///< where the data are from
@@ -48,6 +48,7 @@ struct AuditReport {
     bool agree;  ///< every parameter of every case
     Json json;
     std::string text;
+    std::string html = {};  ///< a section of a page
 };
 
 class ModelCommand {
@@ -59,7 +60,7 @@ public:
     virtual void bind_train(CLI::App& app) = 0;
     virtual Exit train() = 0;
     /// Calls `use` with a course of these flags, which lives as long as the call. Nothing is written.
-    virtual Exit prepare(const std::function<Exit(const Training&)>& use) = 0;
+    virtual Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) = 0;
     virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
     /// Whether `generate` knows load_state and save_state.
     virtual bool keeps_state() const { return false; }

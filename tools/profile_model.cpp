@@ -20,9 +20,9 @@ void add(std::vector<ProfileRow>& sum, std::span<const ProfileRow> step, double 
     }
 }
 
-void print(const std::string& model, const Training& training, const StepProfile& profile, int steps) {
+void print(const std::string& model, const PreparedCourse& course, const StepProfile& profile, int steps) {
     fmt::print("{}: {}\nforward and backward of one step, the mean of {}: {:.1f} us, {:.0f} tokens, {:.1f} KiB kept",
-               model, training.summary, steps, 1e6 * profile.seconds(), profile.tokens,
+               model, course.summary, steps, 1e6 * profile.seconds(), profile.tokens,
                static_cast<double>(profile.kept_bytes()) / 1024);
     if (profile.flops > 0) {
         const double rate = profile.flops / profile.seconds();
@@ -89,9 +89,9 @@ void add_profile(CLI::App& app, std::function<Exit()>& action) {
             sub.add_option("--steps", options->steps, "Steps to take the mean of")->check(CLI::PositiveNumber);
             sub.add_flag("--json", options->json, "Print one JSON object");
         },
-        [=](const std::string& model, const Training& training) {
-            const StepProfile profile = profile_steps(training.learner, options->steps);
-            if (!options->json) return print(model, training, profile, options->steps);
+        [=](const std::string& model, const PreparedCourse& course) {
+            const StepProfile profile = profile_steps(course.learner, options->steps);
+            if (!options->json) return print(model, course, profile, options->steps);
             Json json = to_json(profile, options->steps);
             json["model"] = model;
             fmt::print("{}\n", json.dump());

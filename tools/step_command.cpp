@@ -15,7 +15,7 @@ constexpr const char* of_a_course[] = {
 
 void add_step_command(CLI::App& app, std::function<Exit()>& action, const std::string& verb,
                       const std::string& description, const std::function<void(CLI::App&)>& bind,
-                      const std::function<void(const std::string& model, const Training& training)>& use) {
+                      const std::function<void(const std::string& model, const PreparedCourse& course)>& use) {
     CLI::App* command = app.add_subcommand(verb, description);
     command->require_subcommand(1);
     // Not those of `xtape train`: a model knows the flags of one subcommand.
@@ -27,8 +27,8 @@ void add_step_command(CLI::App& app, std::function<Exit()>& action, const std::s
         bind(*sub);
         sub->callback([&action, model, use] {
             action = [model, use] {
-                return model->prepare([&](const Training& training) {
-                    use(model->name(), training);
+                return model->prepare([&](const PreparedCourse& course) {
+                    use(model->name(), course);
                     return Exit::done;
                 });
             };

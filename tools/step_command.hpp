@@ -12,6 +12,6 @@ namespace xtape::tools {
 /// what `bind` adds. It sets `action` to what the arguments ask for.
 void add_step_command(CLI::App& app, std::function<Exit()>& action, const std::string& verb,
                       const std::string& description, const std::function<void(CLI::App&)>& bind,
-                      const std::function<void(const std::string& model, const Training& training)>& use);
+                      const std::function<void(const std::string& model, const PreparedCourse& course)>& use);
 
 }  // namespace xtape::tools

@@ -208,15 +208,15 @@ void end_epoch(Course& course, Index epoch, Progress& progress) {
 
 /// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
 /// run. Throws UsageError where it holds another.
-void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const Training& training) {
+void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const PreparedCourse& course) {
     const Json all{{"model", app.get_name()},
-                   {"config", training.config},
+                   {"config", course.config},
                    {"seed", settings.seed},
-                   {"data", training.data},
+                   {"data", course.data},
                    {"flags", given_flags(app)}};
     if (settings.resume) return run.check_same(all);
     run.begin(settings.overwrite);
-    run.write_text("tokenizer.json", training.tokenizer);
+    run.write_text("tokenizer.json", course.tokenizer);
     run.write_text("config.json", all.dump(1));
 }
 
@@ -359,12 +359,12 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
     const RunFolder run(settings.out);
     if (settings.resume) restore_flags(app, run.read_config().value("flags", Json::object()));
-    return model.prepare([&](const Training& training) {
-        begin_run(run, settings, app, training);
-        if (!settings.quiet && !settings.json) fmt::print("{}: {}\n", model.name(), training.summary);
-        const TrainResult result = run_training(training.learner, settings, run);
-        if (!settings.json) training.learner.print_report();
-        return print_result(result, settings, run, training.learner.report());
+    return model.prepare([&](const PreparedCourse& course) {
+        begin_run(run, settings, app, course);
+        if (!settings.quiet && !settings.json) fmt::print("{}: {}\n", model.name(), course.summary);
+        const TrainResult result = run_training(course.learner, settings, run);
+        if (!settings.json) course.learner.print_report();
+        return print_result(result, settings, run, course.learner.report());
     });
 }
 

@@ -93,13 +93,16 @@ bool GradReport::passed() const {
     return checked && std::ranges::none_of(rows, wrong);
 }
 
-std::string GradReport::text() const {
+std::string GradReport::headline() const {
     const auto count = std::ranges::count_if(rows, wrong);
     const bool checked = std::ranges::any_of(rows, [](const GradRow& row) { return row.verdict == Verdict::agree; });
     std::string headline = fmt::format("{} of {} gradients differ", count, rows.size());
     if (count == 0) headline = checked ? "all gradients agree" : "nothing was checked";
-    if (forward && forward->verdict != Verdict::agree) headline = "the forward differs; " + headline;
-    std::string text = fmt::format("{}: {} (within {:g} of the noise floor, seed {})", check, headline, factor, seed);
+    return (forward && forward->verdict != Verdict::agree ? "the forward differs; " : "") + headline;
+}
+
+std::string GradReport::text() const {
+    std::string text = fmt::format("{}: {} (within {:g} of the noise floor, seed {})", check, headline(), factor, seed);
     std::size_t width = forward ? forward->name.size() : 0;
     for (const GradRow& row : rows) width = std::max(width, row.name.size());
     if (forward) text += line_of(*forward, width);

@@ -75,6 +75,8 @@ struct GradReport {
         return result;
     }
 
+    /// `1 of 3 gradients differ`.
+    std::string headline() const;
     /// The table, one line a row; those that differ have a second line.
     std::string text() const;
 };
