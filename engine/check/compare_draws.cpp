@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace xtape::check {
 namespace {
@@ -39,36 +40,49 @@ void add_note(GradReport& report, std::string note) {
     if (std::ranges::find(report.notes, note) == report.notes.end()) report.notes.push_back(std::move(note));
 }
 
-/// Sets what stands at a kink to zero on both sides, and judges again. Gives the notes of it.
-std::vector<std::string> leave_out_kinks(GradReport& report, std::vector<Evidence>& evidence, const Forward& forward,
-                                         const Draw& draw, const JudgeOptions& judging) {
-    std::vector<std::string> notes;
+/// Sets what differs by convention to zero on both sides, and judges again.
+void leave_out_kinks(GradReport& report, std::vector<Evidence>& evidence, const Forward& forward, const Draw& draw,
+                     const JudgeOptions& judging) {
+    if (std::ranges::none_of(report.rows, wrong)) return;
+    const auto jumps = gradient_jumps(forward.f64, draw.inputs, draw.cotangent);
     std::vector<Index> left_out(evidence.size());
     for (std::size_t i = 0; i < evidence.size(); ++i) {
         const GradRow& row = report.rows[i];
-        Evidence& one = evidence[i];
-        if (!wrong(row) || !row.worst || one.truth.empty()) continue;
-        const Kinks kinks = find_kinks(forward.f64, draw.inputs, draw.cotangent, i, one.candidate,
-                                       judging.factor * row.noise, one.truth);
-        for (const Index element : kinks.elements) {
-            const auto at = static_cast<std::size_t>(element);
-            one.truth[at] = one.candidate[at] = 0;
-            for (Hypothesis& known : one.hypotheses) known.gradient[at] = 0;
+        auto& [name, shape, truth, candidate, noise, hypotheses] = evidence[i];
+        if (!wrong(row) || truth.size() != candidate.size()) continue;
+        for (std::size_t k = 0; k < truth.size(); ++k) {
+            const double error = std::abs(candidate[k] - truth[k]);
+            if (!(error > judging.factor * row.noise) || !is_convention(error, jumps[i][k])) continue;
+            truth[k] = candidate[k] = 0;
+            for (Hypothesis& known : hypotheses) known.gradient[k] = 0;
+            ++left_out[i];
         }
-        left_out[i] = static_cast<Index>(kinks.elements.size());
-        if (left_out[i] > 0)
-            notes.push_back(
-                fmt::format("left out: {} of {} elements of {} {}, where the forward has a kink and its derivative is "
-                            "a convention",
-                            left_out[i], row.shape.size(), one.name, draw.place));
-        if (kinks.unexamined > 0)
-            notes.push_back(fmt::format("{} more elements of {} differ and were not looked at for kinks",
-                                        kinks.unexamined, one.name));
     }
-    if (notes.empty()) return notes;
+    if (std::ranges::all_of(left_out, [](Index n) { return n == 0; })) return;
     report = judge(evidence, judging);
     for (std::size_t i = 0; i < left_out.size(); ++i) report.rows[i].left_out = left_out[i];
-    return notes;
+}
+
+void add_note_of_kinks(GradReport& report) {
+    std::vector<std::string> counts;
+    for (const GradRow& row : report.rows) {
+        if (row.left_out > 0)
+            counts.push_back(fmt::format("{} of {} elements of {}", row.left_out, row.shape.size(), row.name));
+    }
+    if (counts.empty()) return;
+    report.notes.push_back(
+        fmt::format("left out, in the draw with most: {}, where the forward has a kink and its derivative is a "
+                    "convention",
+                    fmt::join(counts, ", ")));
+}
+
+/// A floor as `judge` takes it: relative to the truth.
+double relative(double noise, const Tensor<double>& truth) {
+    double largest = 0;
+    if (truth) {
+        for (const double v : truth.values()) largest = std::max(largest, std::abs(v));
+    }
+    return largest > 0 ? noise / largest : 0;
 }
 
 /// What the candidate says on one draw.
@@ -82,7 +96,7 @@ GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T
                                                        draw.inputs[i].shape(),
                                                        widened(draw.truth.dx[i]),
                                                        widened(gradients[i]),
-                                                       noise[i],
+                                                       relative(noise[i], draw.truth.dx[i]),
                                                        {}});
         if (!options.accumulates) continue;
         for (double& v : one.candidate) v /= 2;
@@ -95,10 +109,15 @@ GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T
                                .factors = options.factors,
                                .seed = options.seed};
     GradReport report = judge(evidence, judging);
-    report.notes = leave_out_kinks(report, evidence, forward, draw, judging);
+    leave_out_kinks(report, evidence, forward, draw, judging);
     if (!output.empty())
-        report.forward = judge_forward(
-            {"forward", draw.truth.y.shape(), widened(draw.truth.y), widened(output), noise.back(), {}}, judging);
+        report.forward = judge_forward({"forward",
+                                        draw.truth.y.shape(),
+                                        widened(draw.truth.y),
+                                        widened(output),
+                                        relative(noise.back(), draw.truth.y),
+                                        {}},
+                                       judging);
     return report;
 }
 
@@ -144,10 +163,8 @@ void check_determinism(GradReport& report, const Draw& draw, const Backward<T>& 
 struct Worst {
     GradReport first = {}, report = {};
     std::vector<std::string_view> places = {};  ///< of the draws that the rows are from
-    std::vector<std::string> left_out = {};
 
     void add(const GradReport& one, std::string_view place) {
-        left_out.insert(left_out.end(), one.notes.begin(), one.notes.end());
         if (places.empty()) {
             first = report = one;
             report.notes.clear();
@@ -179,13 +196,12 @@ void judge_all(GradReport& report, const Forward& forward, std::span<const Trial
     GradReport& found = worst.report;
     check_determinism(found, first, backward, options);
     add_notes(found);
+    add_note_of_kinks(found);
     for (std::size_t i = 0; i < found.rows.size(); ++i)
         add_note_of_place(found, worst.first.rows[i], found.rows[i], first.place, worst.places[i]);
     if (found.forward && (!report.forward || worse(*found.forward, *report.forward))) report.forward = found.forward;
     report.rows.insert(report.rows.end(), found.rows.begin(), found.rows.end());
-    for (const auto* more : {&found.notes, &worst.left_out}) {
-        for (const std::string& note : *more) add_note(report, note);
-    }
+    for (const std::string& note : found.notes) add_note(report, note);
 }
 
 }  // namespace

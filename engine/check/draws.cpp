@@ -106,41 +106,57 @@ Draw make_draw(const Forward& forward, std::string_view place, std::vector<Tenso
     });
 }
 
-/// How far rounding takes the f32 tape from the truth. An element that it takes across a kink does not count.
-double tape_noise(const Forward& forward, const Draw& draw, std::size_t input) {
-    const std::span<const double> truth = draw.truth.dx[input].values();
-    const double noise = noise_of(draw.f32.dx[input].values(), truth);
-    if (noise <= suspicious_noise) return noise;
-    std::vector<double> f32(draw.f32.dx[input].values().begin(), draw.f32.dx[input].values().end());
-    const double tolerance = suspicious_noise * largest_of(draw.truth.dx[input]);
-    const Kinks kinks = find_kinks(forward.f64, draw.inputs, draw.cotangent, input, f32, tolerance, truth);
-    std::vector<float> rest(f32.begin(), f32.end());
-    for (const Index i : kinks.elements)
-        rest[static_cast<std::size_t>(i)] = static_cast<float>(truth[static_cast<std::size_t>(i)]);
-    return noise_of(rest, truth);
+double largest_error(std::span<const float> f32, std::span<const double> truth) {
+    double error = 0;
+    for (std::size_t i = 0; i < truth.size(); ++i) error = std::max(error, std::abs(f32[i] - truth[i]));
+    return error;
+}
+
+/// Takes the truth for what rounding has carried across a kink.
+void mend_kinks(std::span<float> f32, std::span<const double> truth, std::span<const double> jumps, double tolerance) {
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+        const double error = std::abs(f32[i] - truth[i]);
+        if (error > tolerance && is_convention(error, jumps[i])) f32[i] = static_cast<float>(truth[i]);
+    }
+}
+
+/// How far rounding takes the f32 tape from the truth: each gradient, and (last) the output.
+std::vector<double> tape_noise(const Forward& forward, const Draw& draw) {
+    std::vector<double> noise(draw.inputs.size() + 1);
+    std::vector<std::vector<double>> jumps;
+    for (std::size_t i = 0; i < draw.inputs.size(); ++i) {
+        if (!draw.truth.dx[i] || !draw.f32.dx[i]) continue;
+        const std::span<const double> truth = draw.truth.dx[i].values();
+        noise[i] = largest_error(draw.f32.dx[i].values(), truth);
+        const double tolerance = suspicious_noise * largest_of(draw.truth.dx[i]);
+        if (noise[i] <= tolerance) continue;
+        if (jumps.empty()) jumps = gradient_jumps(forward.f64, draw.inputs, draw.cotangent);
+        std::vector<float> f32(draw.f32.dx[i].values().begin(), draw.f32.dx[i].values().end());
+        mend_kinks(f32, truth, jumps[i], tolerance);
+        noise[i] = largest_error(f32, truth);
+    }
+    noise.back() = largest_error(draw.f32.y.values(), draw.truth.y.values());
+    return noise;
 }
 
 std::vector<double> noise_floors(const Forward& forward, std::span<const Draw> all) {
     std::vector<double> noise(all.front().inputs.size() + 1);
     for (const Draw& draw : all) {
-        for (std::size_t i = 0; i < draw.inputs.size(); ++i) {
-            if (draw.truth.dx[i] && draw.f32.dx[i]) noise[i] = std::max(noise[i], tape_noise(forward, draw, i));
-        }
-        noise.back() = std::max(noise.back(), noise_of(draw.f32.y.values(), draw.truth.y.values()));
+        const std::vector<double> one = tape_noise(forward, draw);
+        std::ranges::transform(noise, one, noise.begin(), [](double a, double b) { return std::max(a, b); });
     }
     return noise;
 }
 
-/// How far the errors of a candidate spread, relative to the largest element of the truth.
-double spread_of(std::span<const std::vector<double>> errors, const Tensor<double>& truth) {
+/// How far the errors of a candidate spread.
+double spread_of(std::span<const std::vector<double>> errors) {
     double spread = 0;
-    for (std::size_t i = 0; i < truth.values().size(); ++i) {
+    for (std::size_t i = 0; i < errors.front().size(); ++i) {
         double mean = 0;
         for (const auto& error : errors) mean += error[i] / static_cast<double>(errors.size());
         for (const auto& error : errors) spread = std::max(spread, std::abs(error[i] - mean));
     }
-    const double largest = largest_of(truth);
-    return largest > 0 && std::isfinite(spread) ? std::min(spread / largest, most_rounding) : 0;
+    return std::isfinite(spread) ? spread : 0;
 }
 
 }  // namespace
@@ -190,8 +206,13 @@ void raise_by_rounding(Trial& trial, const Forward& forward, const Backward<floa
         keep(run.gradients.size(), run.output, draw.truth.y);
     }
     for (std::size_t i = 0; i < trial.noise.size(); ++i) {
-        const Tensor<double>& truth = i < base.inputs.size() ? base.truth.dx[i] : base.truth.y;
-        if (!errors[i].empty()) trial.noise[i] = std::max(trial.noise[i], spread_of(errors[i], truth));
+        double largest = 0;
+        for (const Draw& draw : trial.draws) {
+            const Tensor<double>& truth = i < draw.inputs.size() ? draw.truth.dx[i] : draw.truth.y;
+            if (truth) largest = std::max(largest, largest_of(truth));
+        }
+        if (!errors[i].empty())
+            trial.noise[i] = std::max(trial.noise[i], std::min(spread_of(errors[i]), most_rounding * largest));
     }
 }
 

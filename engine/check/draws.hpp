@@ -22,10 +22,11 @@ struct Draw {
     TapeGradients<float> f32 = {};
 };
 
-/// Draws that are alike enough to have one noise floor: of each gradient, and (last) of the output.
+/// Draws that are alike enough to have one noise floor. It is absolute: a gradient or a loss that happens to be small
+/// in one draw has no smaller rounding errors there.
 struct Trial {
     std::vector<Draw> draws;
-    std::vector<double> noise;
+    std::vector<double> noise;  ///< of each gradient, and (last) of the output
 };
 
 /// Four draws: `inputs` and three others, perturbed (where all of an input is zero, away from it) or, if `redraw`, new
