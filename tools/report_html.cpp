@@ -32,7 +32,8 @@ td.text { white-space: normal; min-width: 10rem; }
 .bar b { position: absolute; top: -.15rem; bottom: -.15rem; width: 2px; background: var(--ink); }
 svg { background: var(--cell); max-width: 100%; height: auto; border: 1px solid var(--line); }
 svg .h { fill: var(--hot); } svg .n { fill: var(--nan); } svg .w { fill: none; stroke: var(--ink); stroke-width: .12; }
-.scale { display: inline-block; width: 10rem; height: .7rem; background: linear-gradient(to right, var(--cell), var(--hot)); }
+.scale { display: inline-block; width: 10rem; height: .7rem;
+         background: linear-gradient(to right, var(--cell), var(--hot)); }
 )";
 
 constexpr std::size_t most_cells = 64;   // of the heat map, each way

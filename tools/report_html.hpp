@@ -14,7 +14,7 @@ namespace xtape::tools {
 struct WorstTensor {
     GradRow row;
     std::string settings = {};  ///< of the case that it is from
-    std::vector<double> candidate = {}, truth = {};
+    std::vector<double> candidate = {}, truth = {};  ///< both of the size of row.shape
 };
 
 /// One case of an audit: the worst errors of its instruments.

@@ -225,6 +225,7 @@ template <class T> HandRun<T> run_by_hand(const Backward<T>& backward, const Dra
     }
     const std::vector<T> dy(draw.cotangent.values().begin(), draw.cotangent.values().end());
     for (int pass = 0; pass < passes; ++pass) run.output = backward(inputs, dy, run.gradients);
+    run.gradients.resize(inputs.size());
     return run;
 }
 

@@ -201,6 +201,26 @@ TEST_CASE("compare: two runs on the same bits that differ are said to be nondete
     CHECK_THAT(right.text(), Contains("input 0 is nondeterministic: two runs differ by "));
 }
 
+TEST_CASE("compare: a buffer that is not zeroed between runs is found by the second run") {
+    std::vector<double> own(3);
+    const auto backward = [&](const Arrays<double>& in, Arrays<double>& grads) {
+        for (std::size_t i = 0; i < own.size(); ++i) own[i] += 2 * in[0][i];
+        grads[0] = own;
+    };
+    const GradReport report = compare([](const auto& a) { return sum(a * a); }, backward, {Shape{3}});
+    CHECK_FALSE(report);
+    CHECK_THAT(report.rows[0].diagnosis, Contains("nondeterministic"));
+}
+
+TEST_CASE("compare: a backward that writes too few gradients has not written them") {
+    const auto backward = [](const Arrays<double>& in, Arrays<double>& grads) { grads = {in[1]}; };
+    const GradReport report =
+        compare([](const auto& a, const auto& b) { return sum(a * b); }, backward, {Shape{3}, Shape{3}});
+    CHECK_FALSE(report);
+    CHECK(report.rows[0].verdict == Verdict::agree);
+    CHECK(report.rows[1].verdict == Verdict::never_written);
+}
+
 TEST_CASE("compare: token ids are captured, as they have no gradient") {
     const Indices ids = indices({2, 0, 2, 1});
     const auto forward = [&](const auto& table) { return sum(embedding(table, ids) * embedding(table, ids)); };
