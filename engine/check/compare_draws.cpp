@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -133,7 +132,7 @@ void add_note_of_place(GradReport& report, const GradRow& first, const GradRow& 
 
 /// The largest relative difference of two runs on the same bits; 0 where they give the same bits.
 template <class T> double difference(const std::vector<T>& a, const std::vector<T>& b) {
-    if (a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0) return 0;
+    if (std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)))) return 0;
     double most = 0, largest = 0;
     for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
         most = std::max(most, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
@@ -171,7 +170,7 @@ struct Worst {
             places.assign(one.rows.size(), place);
             return;
         }
-        if (one.forward && worse(*one.forward, *report.forward)) report.forward = one.forward;
+        if (one.forward && (!report.forward || worse(*one.forward, *report.forward))) report.forward = one.forward;
         for (std::size_t i = 0; i < places.size(); ++i) {
             GradRow& row = report.rows[i];
             const Index most = std::max(row.left_out, one.rows[i].left_out);
