@@ -25,12 +25,16 @@ std::string row_of(const std::string& name, const Shape& shape, std::string_view
     return fmt::format("| `{}` | {} | {} | {} |\n", name, to_string(shape), dtype, meaning);
 }
 
+void make_folder(const fs::path& folder) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw FileError(fmt::format("export: cannot make {}: {}", folder.string(), error.message()));
+}
+
 /// Writes GROUP.safetensors, and GROUP/NAME.npy for each array.
 void write_group(const fs::path& folder, const std::string& group, const std::vector<nn::ConstArray>& arrays,
                  const FileCase& item) {
-    std::error_code error;
-    fs::create_directories(folder / group, error);
-    if (error) throw FileError(fmt::format("export: cannot make {}: {}", (folder / group).string(), error.message()));
+    make_folder(folder / group);
     nn::save_arrays(folder / (group + ".safetensors"), arrays, {{"subject", item.subject}, {"case", item.settings}});
     for (const nn::ConstArray& array : arrays) {
         std::visit(
@@ -53,6 +57,7 @@ public:
         if (options.activations) activations();
         if (options.answers) answers(truth);
         write_back(options);
+        make_folder(folder_ / "gradients");
         nn::atomic_write(folder_ / "README.md", readme_);
     }
 
@@ -143,7 +148,7 @@ private:
             fmt::format(R"(
 ## What to write back
 
-Either `gradients.safetensors` in this folder, or `gradients/NAME.npy`: the gradient of the loss by each parameter, under
+Either `gradients.safetensors` in this folder, or `NAME.npy` in its folder `gradients`: the gradient of the loss by each parameter, under
 the parameter's name and in its shape. Files in f32 are judged by how far rounding takes f32; files in f64 by what double
 can do, so write f32 what was computed in f32. What is given of {} under these names is judged first{}.
 

@@ -37,6 +37,14 @@ GivenArrays read_npy_files(const std::vector<fs::path>& paths) {
     return given;
 }
 
+std::vector<fs::path> npy_files(const fs::path& folder) {
+    std::vector<fs::path> files;
+    if (!fs::is_directory(folder)) return files;
+    for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().extension() == ".npy") files.push_back(entry.path());
+    return files;
+}
+
 /// The parameters.safetensors of the exported folder that `path` is, or lies in.
 std::optional<fs::path> exported_parameters(const fs::path& path) {
     if (path.empty()) return {};
@@ -206,10 +214,8 @@ GivenArrays read_given(const fs::path& path) {
     if (!fs::exists(path)) throw FileError(fmt::format("audit: {}: no such file or folder", path.string()));
     if (!fs::is_directory(path)) return path.extension() == ".npy" ? read_npy_files({path}) : read_safetensors(path);
     if (fs::exists(path / "gradients.safetensors")) return read_safetensors(path / "gradients.safetensors");
-    const fs::path folder = fs::is_directory(path / "gradients") ? path / "gradients" : path;
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(folder))
-        if (entry.path().extension() == ".npy") files.push_back(entry.path());
+    std::vector<fs::path> files = npy_files(path / "gradients");
+    if (files.empty()) files = npy_files(path);
     if (files.empty())
         throw FileError(fmt::format(
             "audit: {} holds neither gradients.safetensors nor gradients/NAME.npy nor .npy files", path.string()));

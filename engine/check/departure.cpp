@@ -158,12 +158,12 @@ std::optional<Departure> first_departure(const Trace& trace, const NamedArrays& 
     }
     const std::set<std::size_t> suspects = reached(*first, judged, [&](std::size_t i) { return readers[i]; });
     for (auto suspect = suspects.rbegin(); suspect != suspects.rend(); ++suspect) ops.push_back(trace[*suspect].name);
-    const std::string_view plural = inputs.size() > 1 ? "s" : "";
+    const bool several = inputs.size() > 1;
     if (suspects.size() == 1)
         return Departure{ops, fmt::format("{} (the gradient of its output agrees, that of its input{} {} does not)",
-                                          departs_at(ops), plural, listed(inputs))};
-    return Departure{ops, fmt::format("{} (what was given of the gradients before agrees, gradient{} {} do{} not)",
-                                      departs_at(ops), plural, listed(inputs), inputs.size() > 1 ? "" : "es")};
+                                          departs_at(ops), several ? "s" : "", listed(inputs))};
+    return Departure{ops, fmt::format("{} (what was given of the gradients before agrees, {} {} not)", departs_at(ops),
+                                      (several ? "those of " : "that of ") + listed(inputs), several ? "do" : "does")};
 }
 
 std::optional<Departure> first_departure_of_values(const Trace& trace, const NamedArrays& values,

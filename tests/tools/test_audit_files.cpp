@@ -69,7 +69,7 @@ TEST_CASE("audit --export: what is to be found is not among the files, unless as
     for (const char* name : {"README.md", "parameters.safetensors", "parameters/layers.0.wq.npy", "inputs/tokens.npy",
                              "inputs/offsets.npy", "forward/loss.npy", "forward.safetensors"})
         CHECK(fs::exists(scratch.path / "case" / name));
-    for (const char* name : {"answers", "answers.safetensors", "gradients", "activations"})
+    for (const char* name : {"answers", "answers.safetensors", "gradients.safetensors", "activations"})
         CHECK_FALSE(fs::exists(scratch.path / "case" / name));
     const std::string readme = nn::read_file(scratch / "case/README.md");
     CHECK_THAT(readme, Contains("loss = (1/N)") && Contains("| `layers.0.wq` | [16, 16] | f32 |"));
@@ -147,7 +147,6 @@ TEST_CASE("audit --against: f64 files that were computed in f32 are told so") {
 
 TEST_CASE("audit --against: a folder of npy files, and the object of audit --json") {
     const Exported exported({"--case", "3"});
-    fs::create_directory(exported.folder() + "/gradients");
     for (const auto& [name, gradient] : exported.gradients)
         nn::write_npy<double>(exported.folder() + "/gradients/" + name + ".npy", gradient.shape, gradient.values);
     const Outcome outcome = xtape_command({"audit", "microgpt", "--against", exported.folder(), "--json"});
