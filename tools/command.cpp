@@ -1,10 +1,8 @@
 #include <xtape/engine/error.hpp>
-#include <xtape/tools/audit_op.hpp>
-#include <xtape/tools/given_arrays.hpp>
+#include <xtape/tools/file_audit.hpp>
 #include <xtape/tools/info.hpp>
 #include <xtape/tools/model_command.hpp>
 
-#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <new>
@@ -26,16 +24,6 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
     throw FileError(
         fmt::format("{}: the model is `{}`, which this xtape does not know", run.file("config.json").string(), name));
 }
-
-/// What `audit` was told of a stranger's kernel, and of an op.
-struct FileAudit {
-    std::string op, which, out, against;
-    std::vector<std::string> shapes;
-    int heads = 1;
-    ExportOptions options;
-
-    bool any() const { return !out.empty() || !against.empty(); }
-};
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
@@ -76,47 +64,6 @@ Exit audit(const Models& all, const std::string& name, const std::string& fault,
     return together.at("agree") == true ? Exit::done : Exit::failed;
 }
 
-FileCase file_case(const Models& all, const std::string& name, const FileAudit& files) {
-    if (name == "op") return op_case(files.op, files.shapes, files.heads);
-    const auto model = std::ranges::find(all, name, [](const auto& one) { return one->name(); });
-    if (model == all.end()) throw UsageError("audit: --export and --against take one model, or op NAME");
-    return choose_case(name, (*model)->audit_cases(),
-                       files.which.empty() ? exported_case(files.against, name) : files.which);
-}
-
-/// Exports a case, judges what came back, or for an op neither: its gradients against finite differences.
-Exit audit_files(const Models& all, const std::string& name, const FileAudit& files, bool json) {
-    if (name != "op" && !files.op.empty()) throw UsageError(fmt::format("audit: {} is of no use here", files.op));
-    const FileCase item = file_case(all, name, files);
-    if (!files.out.empty()) {
-        export_case(item, files.out, files.options);
-        fmt::print("{}\n",
-                   json ? Json{{"exported", files.out}, {"settings", item.settings}}.dump()
-                        : fmt::format("{} ({}) is in {}: see README.md there", item.subject, item.settings, files.out));
-        return Exit::done;
-    }
-    const AuditReport report = files.against.empty() ? gradcheck_op(item) : judge_files(item, files.against);
-    fmt::print("{}", json ? report.json.dump() + "\n" : report.text);
-    return report.agree ? Exit::done : Exit::failed;
-}
-
-void add_file_audit(CLI::App& sub, FileAudit& files) {
-    sub.add_option("NAME", files.op, "For MODEL op: which op");
-    sub.add_option("--export", files.out, "Write parameters, inputs, logits and loss of a case into a folder")
-        ->type_name("DIR");
-    sub.add_option("--against", files.against, "Judge gradients that another program has written")
-        ->type_name("FILE|DIR")
-        ->excludes("--export");
-    sub.add_option("--case", files.which, "The case to export or judge: its number, or a part of its settings");
-    sub.add_flag("--activations", files.options.activations, "Export intermediates and their gradients too")
-        ->needs("--export");
-    sub.add_flag("--answers", files.options.answers, "Export the gradients that are to be found too")
-        ->needs("--export");
-    sub.add_option("--shape", files.shapes, "For an op: the shape of an input, as 8,16; once for each")
-        ->allow_extra_args(false);
-    sub.add_option("--heads", files.heads, "For attention and rope")->check(CLI::PositiveNumber);
-}
-
 void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
     std::vector<std::string> names{"all", "op"};
@@ -127,6 +74,7 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     add_file_audit(*sub, arguments.files);
     sub->callback([&] {
         arguments.action = [&] {
+            check_flags(arguments.model, arguments.files, arguments.fault);
             const bool of_files = arguments.model == "op" || arguments.files.any();
             return of_files ? audit_files(all, arguments.model, arguments.files, arguments.json)
                             : audit(all, arguments.model, arguments.fault, arguments.json);

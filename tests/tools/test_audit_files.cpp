@@ -161,7 +161,7 @@ TEST_CASE("audit --against: a folder of npy files, and the object of audit --jso
 }
 
 TEST_CASE("audit op: every op of the list agrees with finite differences, and with its own export") {
-    const std::string list = xtape_command({"audit", "op", "nonsense"}).error;
+    const std::string list = xtape_command({"audit", "op", "--list"}).out;
     for (const std::string op :
          {"silu", "gelu", "softmax", "log_softmax", "logsumexp", "rms_norm", "layer_norm", "rope", "attention",
           "causal_scan", "embedding", "cross_entropy", "mean_squared_error"}) {
@@ -188,6 +188,11 @@ TEST_CASE("audit of files: wrong usage exits with 2, bad and missing files with 
                                                {"audit", "microgpt", "--export", folder, "--case", "99"},
                                                {"audit", "microgpt", "--export", folder, "--case", "relu"},
                                                {"audit", "microgpt", "--answers"},
+                                               {"audit", "microgpt", "--case", "1"},
+                                               {"audit", "microgpt", "softmax"},
+                                               {"audit", "microgpt", "--shape", "3,4"},
+                                               {"audit", "microgpt", "--export", folder, "--fault", "mean-factor"},
+                                               {"audit", "op", "softmax", "--shape", "3,4", "--case", "1"},
                                                {"audit", "op"},
                                                {"audit", "op", "nonsense", "--shape", "3"},
                                                {"audit", "op", "matmul", "--shape", "3,4"},
