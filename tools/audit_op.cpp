@@ -114,16 +114,17 @@ private:
     const OpEntry& op_;
     OpModel<double> f64_;
     OpModel<float> f32_;
-    Extras extras_;
+    OpExtras extras_;
     Tensor<float> dy_;
 };
 
 const OpEntry& find_op(const std::string& name) {
     const auto found = std::ranges::find(op_table(), name, &OpEntry::name);
-    if (found == op_table().end())
-        throw UsageError(fmt::format("audit op: there is no {}; there are {}", name.empty() ? "op named" : name,
-                                     fmt::join(op_table() | std::views::transform(&OpEntry::name), ", ")));
-    return *found;
+    if (found != op_table().end()) return *found;
+    std::vector<std::string> names;
+    for (const OpEntry& op : op_table()) names.push_back(op.name);
+    throw UsageError(fmt::format("audit op: there is no {}; there are {}", name.empty() ? "op without a name" : name,
+                                 fmt::join(names, ", ")));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ constexpr double f32_rounding = 1e-5;  // f64 files that are off by less were co
 
 bool is_wrong(const GradRow& row) { return row.verdict == Verdict::differs || row.verdict == Verdict::never_written; }
 
-/// The worse of shapes: a gradient of another shape than its parameter's is wrong, whatever its elements.
+/// A gradient of another shape than its parameter's is wrong, whatever its elements.
 void refuse_shape(GradRow& row, const GivenArrays& given) {
     const auto array = given.find(row.name);
     if (array == given.end() || array->second.shape == row.shape) return;

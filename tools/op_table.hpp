@@ -13,7 +13,7 @@ using Shapes = std::vector<Shape>;
 template <class T> using Tensors = std::span<const Tensor<T>>;
 
 /// What an op takes besides its tensors.
-struct Extras {
+struct OpExtras {
     std::vector<SubjectInput> indices;
     int heads = 1;
 
@@ -21,14 +21,14 @@ struct Extras {
 };
 
 /// A generic lambda of tensors and extras, in both precisions.
-struct Formula {
-    template <class F> Formula(F f) : f64(f), f32(f) {}
-    std::function<Tensor<double>(Tensors<double>, const Extras&)> f64;
-    std::function<Tensor<float>(Tensors<float>, const Extras&)> f32;
+struct OpFormula {
+    template <class F> OpFormula(F f) : f64(f), f32(f) {}
+    std::function<Tensor<double>(Tensors<double>, const OpExtras&)> f64;
+    std::function<Tensor<float>(Tensors<float>, const OpExtras&)> f32;
 };
 
 /// Draws indices for inputs of these shapes.
-using DrawIndices = std::function<std::vector<SubjectInput>(const Shapes&, nn::Rng&)>;
+using DrawOpIndices = std::function<std::vector<SubjectInput>(const Shapes&, nn::Rng&)>;
 
 /// A line of the table: how an op is called, and what it is.
 struct OpEntry {
@@ -36,9 +36,9 @@ struct OpEntry {
     std::vector<std::string> operands;  ///< its tensors, in order
     std::size_t given;                  ///< how many of their shapes are to be given; the others follow
     std::string formula;
-    Formula apply;
+    OpFormula apply;
     std::function<Shape(const Shapes&)> follows = {};  ///< the shape of each operand that is not given
-    DrawIndices draw = {};
+    DrawOpIndices draw = {};
 };
 
 const std::vector<OpEntry>& op_table();

@@ -19,8 +19,8 @@ static double loss(void* unused) { /* your forward: here the sum of dy w x / sqr
 }
 
 int main(void) {
-    for (int i = 0; i < S * D; i++) x[i] = rand() * 4.0f / RAND_MAX - 2, dy[i] = rand() * 2.0f / RAND_MAX - 1;
-    for (int i = 0; i < D; i++) w[i] = 0.5f + rand() * 1.0f / RAND_MAX;
+    for (int i = 0; i < S * D; i++) x[i] = rand() % 2001 / 500.0f - 2, dy[i] = rand() % 2001 / 1000.0f - 1;
+    for (int i = 0; i < D; i++) w[i] = 0.5f + rand() % 1001 / 1000.0f;
     rms_norm_backward(S, D, x, w, dy, dx, dw);
     const xtape_tensor tensors[] = {{.name = "x", .rank = 2, .extents = {S, D}, .values = x, .gradient = dx},
                                     {.name = "w", .rank = 1, .extents = {D}, .values = w, .gradient = dw}};
