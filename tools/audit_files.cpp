@@ -33,9 +33,9 @@ void make_folder(const fs::path& folder) {
 
 /// Writes GROUP.safetensors, and GROUP/NAME.npy for each array.
 void write_group(const fs::path& folder, const std::string& group, const std::vector<nn::ConstArray>& arrays,
-                 const FileCase& item) {
+                 const nn::Metadata& marks) {
     make_folder(folder / group);
-    nn::save_arrays(folder / (group + ".safetensors"), arrays, {{"subject", item.subject}, {"case", item.settings}});
+    nn::save_arrays(folder / (group + ".safetensors"), arrays, marks);
     for (const nn::ConstArray& array : arrays) {
         std::visit(
             [&](const auto& values) { nn::write_npy(folder / group / (array.name + ".npy"), array.shape, values); },
@@ -83,7 +83,7 @@ private:
             arrays.emplace_back(name, parameter->shape(), std::span<const float>(values[arrays.size()]));
             readme_ += row_of(name, parameter->shape(), "f32", "");
         }
-        write_group(folder_, "parameters", arrays, item_);
+        write_group(folder_, "parameters", arrays, marks_);
     }
 
     void inputs() {
@@ -94,7 +94,7 @@ private:
             readme_ +=
                 row_of(input.name, arrays.back().shape, input.values.index() == 0 ? "i32" : "f32", input.meaning);
         }
-        write_group(folder_, "inputs", arrays, item_);
+        write_group(folder_, "inputs", arrays, marks_);
     }
 
     void forward(const Evaluation& truth) {
@@ -106,7 +106,7 @@ private:
             rest = rest.subspan(static_cast<std::size_t>(shape.size()));
             readme_ += row_of(name, shape, "f64", "");
         }
-        write_group(folder_, "forward", arrays, item_);
+        write_group(folder_, "forward", arrays, marks_);
     }
 
     void activations() {
@@ -127,18 +127,25 @@ private:
             for (const std::size_t input : one->inputs) of.push_back("`" + trace[input].name + "`");
             if (!of.empty()) readme_ += row_of(one->name, one->shape, "f64", fmt::format("of {}", fmt::join(of, ", ")));
         }
-        write_group(folder_, "activations", values, item_);
-        write_group(folder_, "activation_gradients", gradients, item_);
+        write_group(folder_, "activations", values, marks_);
+        write_group(folder_, "activation_gradients", gradients, marks_);
     }
 
     void answers(const Evaluation& truth) {
-        heading("answers", "The gradients that are to be found, by the tape in double.");
+        heading("answers",
+                "The gradients that are to be found, by the tape in double. The metadata of the safetensors file say "
+                "how far "
+                "rounding takes f32 from each, relative to its largest element.");
         std::vector<nn::ConstArray> arrays;
         for (const auto& [name, parameter] : subject_->parameters()) {
             arrays.emplace_back(name, parameter->shape(), std::span(truth.gradients[arrays.size()]));
             readme_ += row_of(name, parameter->shape(), "f64", "");
         }
-        write_group(folder_, "answers", arrays, item_);
+        nn::Metadata marks = marks_;
+        const NoiseFloors noise = noise_floors(*subject_, item_.make, truth);
+        for (std::size_t i = 0; i < arrays.size(); ++i)
+            marks["noise of " + arrays[i].name] = fmt::format("{:.3g}", noise.gradients[i]);
+        write_group(folder_, "answers", arrays, marks);
     }
 
     void write_back(const ExportOptions& options) {
@@ -165,6 +172,7 @@ can do, so write f32 what was computed in f32. What is given of {} under these n
     fs::path folder_;
     std::unique_ptr<Subject> subject_;
     Brief brief_;
+    nn::Metadata marks_{{"subject", item_.subject}, {"case", item_.settings}};
     std::string readme_;
 };
 

@@ -1,20 +1,13 @@
-#include <xtape/engine/check/xtape_compare.h>
 #include <xtape/engine/check/compare.hpp>
 #include <xtape/engine/check/diagnose.hpp>
+#include <xtape/engine/check/host_report.hpp>
 #include <xtape/engine/check/variable_check.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <new>
 
 #include <fmt/format.h>
-
-struct xtape_report {
-    xtape::GradReport report;
-    std::string text, error;
-    std::vector<xtape_row> rows;
-};
 
 namespace xtape::check {
 namespace {
@@ -33,6 +26,7 @@ Shape shape_of(const xtape_tensor& tensor) {
 std::vector<double> elements(const void* array, xtape_dtype dtype, Index size) {
     const auto widened = [size](const auto* values) { return std::vector<double>(values, values + size); };
     if (array == nullptr) return {};
+    if (dtype != XTAPE_F32 && dtype != XTAPE_F64) throw ValueError("gradients and values are f32 or f64");
     return dtype == XTAPE_F32 ? widened(static_cast<const float*>(array)) : widened(static_cast<const double*>(array));
 }
 
@@ -98,7 +92,9 @@ GradReport run_gradcheck(xtape_loss loss, void* context, std::span<const xtape_t
     return report;
 }
 
-GradReport run_compare(std::span<const xtape_tensor> tensors) {
+}  // namespace
+
+GradReport compare_tensors(std::span<const xtape_tensor> tensors) {
     std::vector<Evidence> evidence;
     for (const xtape_tensor& one : tensors) {
         const Shape shape = shape_of(one);
@@ -134,30 +130,6 @@ xtape_row to_c(const GradRow& row) {
             row.worst_truth};
 }
 
-/// Makes the report of `judgement`; what that throws becomes the report's error.
-xtape_report* report_of(std::string_view caller, const xtape_tensor* tensors, std::size_t count,
-                        const auto& judgement) noexcept {
-    xtape_report* made = new (std::nothrow) xtape_report;
-    if (made == nullptr) return nullptr;
-    try {
-        try {
-            if (tensors == nullptr && count > 0) throw ValueError("there are no tensors");
-            made->report = judgement(std::span(tensors, count));
-            made->text = made->report.text();
-            for (const GradRow& row : made->report.rows) made->rows.push_back(to_c(row));
-        } catch (const std::exception& error) {
-            made->error = fmt::format("{}: {}", caller, error.what());
-        } catch (...) {
-            made->error = fmt::format("{}: the loss threw an exception", caller);
-        }
-    } catch (...) {
-        delete made;
-        return nullptr;
-    }
-    return made;
-}
-
-}  // namespace
 }  // namespace xtape::check
 
 using xtape::Verdict;
@@ -174,7 +146,7 @@ xtape_report* xtape_gradcheck(xtape_loss loss, void* context, const xtape_tensor
 }
 
 xtape_report* xtape_compare(const xtape_tensor* tensors, size_t count) {
-    return xtape::check::report_of("xtape_compare", tensors, count, xtape::check::run_compare);
+    return xtape::check::report_of("xtape_compare", tensors, count, xtape::check::compare_tensors);
 }
 
 int xtape_passed(const xtape_report* report) {

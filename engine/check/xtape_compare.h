@@ -1,9 +1,10 @@
 /// xtape_compare: a hand-written backward pass, judged from C (C99; also from CUDA, Objective-C, Rust and C++ hosts).
-/// Raw pointers in, a report out. Two ways to the truth:
-///   xtape_gradcheck   finite differences of the host's own forward pass: nothing of xtape's models is needed;
-///   xtape_compare     the right gradients in double, as `xtape audit MODEL --export DIR --answers` writes them.
+/// Raw pointers in, a report out. Three ways to the truth:
+///   xtape_gradcheck        finite differences of the host's own forward pass: nothing of xtape's models is needed;
+///   xtape_compare          the right gradients in double, from wherever the host has them;
+///   xtape_compare_export   those of a folder that `xtape audit MODEL --export DIR --answers` has written.
 /// All arrays are row-major and stay the host's. No C++ exception leaves a call: what went wrong is in the report.
-/// Link xtape::engine, or its static library and a C++ runtime.
+/// Link xtape::engine (xtape::nn for those that read files), or its static library and a C++ runtime.
 #ifndef XTAPE_COMPARE_H
 #define XTAPE_COMPARE_H
 
@@ -16,7 +17,7 @@ extern "C" {
 
 enum { XTAPE_MAX_RANK = 6 };
 
-typedef enum { XTAPE_F32, XTAPE_F64 } xtape_dtype;
+typedef enum { XTAPE_F32, XTAPE_F64, XTAPE_I32 } xtape_dtype;
 
 typedef enum {
     XTAPE_AGREES,
@@ -68,6 +69,14 @@ xtape_report* xtape_gradcheck(xtape_loss loss, void* context, const xtape_tensor
 
 /// Gradients against the truth that is given with them.
 xtape_report* xtape_compare(const xtape_tensor* tensors, size_t count);
+
+/// Gradients against the answers of an exported folder, by their names, with the noise floors that it has of them.
+/// `truth` and `noise` are not looked at. Needs xtape::nn.
+xtape_report* xtape_compare_export(const char* folder, const xtape_tensor* tensors, size_t count);
+
+/// Reads an array of a .safetensors file, of `count` elements, as that type: the parameters and inputs of an exported
+/// folder, say. 0 where it did; 1 where there is no such file or array, or one of another size. Needs xtape::nn.
+int xtape_read(const char* file, const char* name, xtape_dtype dtype, void* into, size_t count);
 
 /// 1 where something was checked and nothing differs, else 0. A NULL report has not passed.
 int xtape_passed(const xtape_report* report);

@@ -100,6 +100,8 @@ TEST_CASE("xtape_compare and xtape_gradcheck: wrong usage and a loss that throws
     one.rank = 9;
     CHECK(error(cubes<double>) == "xtape_gradcheck: x has rank 9, and 0 to 6 are possible");
     one.rank = 1;
+    one.gradient_dtype = XTAPE_I32;
+    CHECK(error(cubes<double>) == "xtape_gradcheck: gradients and values are f32 or f64");
     one.values = nullptr;
     CHECK(error(cubes<double>) == "xtape_gradcheck: x has no values to be moved");
     const Report nothing(xtape_compare(nullptr, 0));
