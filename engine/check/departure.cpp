@@ -85,6 +85,19 @@ template <class Next> std::set<std::size_t> reached(std::size_t from, const Judg
     return found;
 }
 
+/// Where a trace has the values of a tape: each use of a Parameter is a value of its own.
+template <class T> struct Places {
+    std::map<detail::ValueId, std::size_t> values;
+    std::map<const detail::ParameterState<T>*, std::size_t> parameters;
+
+    std::optional<std::size_t> find(Tape<T>& tape, detail::ValueId id) const {
+        if (id == detail::no_value) return {};
+        if (const auto known = parameters.find(tape.at(id).parameter); known != parameters.end()) return known->second;
+        const auto known = values.find(id);
+        return known == values.end() ? std::nullopt : std::optional(known->second);
+    }
+};
+
 std::string listed(const std::vector<std::string>& names) {
     const auto shown = std::span(names).first(std::min(names.size(), most_named));
     return fmt::format("{}{}", fmt::join(shown, ", "), shown.size() < names.size() ? ", ..." : "");
@@ -105,14 +118,13 @@ template <Real T> Trace trace_of(Tape<T>& tape, const Tensor<T>& loss, std::span
     for (const NamedLeaf<T>& leaf : leaves) of.push_back(leaf.tensor);
     const auto gradients = tape.gradient(loss, Tensor<T>::full(loss.shape(), T(1)), of);
     Trace trace;
-    std::map<detail::ValueId, std::size_t> places;
-    std::map<const detail::ParameterState<T>*, std::size_t> parameters;  // each use of one is a value of its own
+    Places<T> places;
     for (std::size_t i = 0; i < leaves.size(); ++i) {
         const Tensor<T>& x = *leaves[i].tensor;
         if (x.body()->parameter != nullptr)
-            parameters[x.body()->parameter] = i;
+            places.parameters[x.body()->parameter] = i;
         else
-            places[x.body()->value] = i;
+            places.values[x.body()->value] = i;
         trace.push_back(
             {.name = leaves[i].name, .shape = x.shape(), .value = widened(x), .gradient = widened(gradients[i])});
     }
@@ -122,14 +134,9 @@ template <Real T> Trace trace_of(Tape<T>& tape, const Tensor<T>& loss, std::span
         const detail::Value<T>& output = tape.at(records[i].output);
         Intermediate& made = trace.emplace_back(Intermediate{
             .name = names[i], .shape = output.shape, .value = widened(output.data), .gradient = widened(output.grad)});
-        for (const detail::ValueId id : records[i].inputs) {
-            if (id == detail::no_value) continue;
-            if (const auto parameter = parameters.find(tape.at(id).parameter); parameter != parameters.end())
-                made.inputs.push_back(parameter->second);
-            else if (const auto place = places.find(id); place != places.end())
-                made.inputs.push_back(place->second);
-        }
-        places[records[i].output] = trace.size() - 1;
+        for (const detail::ValueId id : records[i].inputs)
+            if (const auto place = places.find(tape, id)) made.inputs.push_back(*place);
+        places.values[records[i].output] = trace.size() - 1;
     }
     return trace;
 }
