@@ -98,7 +98,9 @@ private:
         }
         evidence.shape = Shape{static_cast<Index>(evidence.truth.size())};
         report.forward = judge_forward(evidence, options(precision));
-        if (!wrong_shape.empty()) report.forward->diagnosis = wrong_shape;
+        if (wrong_shape.empty()) return;
+        report.forward->verdict = Verdict::differs;
+        report.forward->diagnosis = wrong_shape;
     }
 
     bool is_output(const std::string& name) const {

@@ -108,9 +108,9 @@ const std::vector<OpEntry>& op_table() {
          {},
          draw_targets},
         {"mean_squared_error",
-         {"x", "y"},
+         {"a", "b"},
          1,
-         "the mean of (x − y)²",
+         "the mean of (a − b)²",
          [](auto x, const OpExtras&) { return mean_squared_error(x[0], x[1]); },
          first_shape},
     };
