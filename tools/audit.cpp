@@ -7,21 +7,9 @@
 #include <fmt/format.h>
 
 namespace xtape::tools {
-
-Json to_json(const GradRow& row) {
-    return Json{{"name", row.name},
-                {"size", row.shape.size()},
-                {"max_abs", row.max_error},
-                {"relative", row.relative},
-                {"cosine", row.cosine},
-                {"noise_ratio", row.noise_ratio},
-                {"verdict", std::string(to_string(row.verdict))},
-                {"diagnosis", row.diagnosis}};
-}
-
 namespace {
 
-using tools::to_json;
+constexpr std::uint64_t draws = 4;  // of the f32 noise floor
 
 /// The judgement of one case.
 struct Verdicts {
@@ -33,6 +21,15 @@ struct Verdicts {
     bool agree() const { return f64.passed() && f32.passed() && differences.passed(); }
 };
 
+double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
+    double error = 0, size = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) {
+        error = std::max(error, std::abs(a[i] - b[i]));
+        size = std::max(size, std::abs(b[i]));
+    }
+    return size > 0 ? error / size : 0;
+}
+
 Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
     return {
         "logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
@@ -43,7 +40,22 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     const std::vector<NamedParameter> parameters = subject->parameters();
     const Evaluation truth = subject->tape64();
 
-    const NoiseFloors noise = noise_floors(*subject, item.make, truth);
+    // The floor: how far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one
+    // judged.
+    std::vector<double> noise(parameters.size());
+    double output_noise = 0;
+    const auto raise = [&](const Evaluation& f32, const Evaluation& f64) {
+        output_noise = std::max(output_noise, relative_error(f32.output, f64.output));
+        for (std::size_t i = 0; i < noise.size(); ++i)
+            noise[i] = std::max(noise[i], relative_error(f32.gradients[i], f64.gradients[i]));
+    };
+    raise(subject->tape32(), truth);
+    for (std::uint64_t draw = 1; draw < draws; ++draw) {
+        const std::unique_ptr<AuditSubject> other = item.make(draw);
+        const Evaluation other_truth = other->tape64();
+        raise(other->tape32(), other_truth);
+        raise(other->reference32(""), other_truth);
+    }
 
     const auto evidence = [&](const Evaluation& candidate, bool f32) {
         std::vector<Evidence> all;
@@ -52,7 +64,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
                            parameters[i].parameter->shape(),
                            truth.gradients[i],
                            candidate.gradients[i],
-                           f32 ? noise.gradients[i] : 0,
+                           f32 ? noise[i] : 0,
                            {}});
         }
         return all;
@@ -65,7 +77,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     options.precision = "f32";
     const Evaluation reference32 = subject->reference32(fault);
     verdicts.f32 = judge(evidence(reference32, true), options);
-    verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, noise.output), options);
+    verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
     verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step});
     return verdicts;
 }
@@ -86,6 +98,23 @@ std::pair<int, double> badness(const GradRow& row) {
     const bool wrong = row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
     return {wrong ? 2 : row.verdict == Verdict::agree ? 1 : 0, row.noise_ratio};
 }
+
+}  // namespace
+
+Json to_json(const GradRow& row) {
+    return Json{{"name", row.name},
+                {"size", row.shape.size()},
+                {"max_abs", row.max_error},
+                {"relative", row.relative},
+                {"cosine", row.cosine},
+                {"noise_ratio", row.noise_ratio},
+                {"verdict", std::string(to_string(row.verdict))},
+                {"diagnosis", row.diagnosis}};
+}
+
+namespace {
+
+using tools::to_json;
 
 std::vector<GradRow> telling_rows(const Verdicts& verdicts) {
     std::vector<GradRow> rows;

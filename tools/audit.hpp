@@ -17,10 +17,10 @@ namespace xtape::tools {
 /// A model that is evaluated by its hand-written reference as well.
 class AuditSubject : public Subject {
 public:
+    std::optional<Evaluation> sequential32() const override { return reference32(""); }
     /// Throws std::invalid_argument for a fault that the reference does not know.
     virtual Evaluation reference64(const std::string& fault) const = 0;
     virtual Evaluation reference32(const std::string& fault) const = 0;
-    std::optional<Evaluation> sequential32() const override { return reference32(""); }
 };
 
 /// One setting of a model and one kind of input; `make` draws parameters and inputs by a seed.

@@ -59,11 +59,8 @@ struct NoiseFloors {
     double output = 0;
 };
 
-/// max|a − b| / max|b|, 0 where b is 0.
-double relative_error(const std::vector<double>& a, const std::vector<double>& b);
-
-/// How far rounding takes the f32 tape from `truth`, and it and plain sequential sums on three other draws than the
-/// one judged.
+/// How far rounding takes the f32 tape from `truth`, it and plain sequential sums on three other draws than the one
+/// judged, and a few epsilon of the parameters the gradients of that one.
 NoiseFloors noise_floors(Subject& subject, const MakeSubject& make, const Evaluation& truth);
 
 /// The trace in f64, with the noise floors of the f32 tape over as many draws.
