@@ -2,6 +2,7 @@
 // All of the library: tensors, the tape, the ops, the checks, modules and optimizers.
 
 #include <xtape/engine/check/compare.hpp>
+#include <xtape/engine/check/departure.hpp>
 #include <xtape/engine/check/gradcheck.hpp>
 #include <xtape/engine/fuse.hpp>
 #include <xtape/engine/ops.hpp>

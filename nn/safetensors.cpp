@@ -28,8 +28,11 @@ struct DtypeInfo {
     std::string_view name;
     Index bytes;
 };
-constexpr DtypeInfo dtypes[] = {
-    {Dtype::f16, "F16", 2}, {Dtype::bf16, "BF16", 2}, {Dtype::f32, "F32", 4}, {Dtype::f64, "F64", 8}};
+constexpr DtypeInfo dtypes[] = {{Dtype::f16, "F16", 2},
+                                {Dtype::bf16, "BF16", 2},
+                                {Dtype::f32, "F32", 4},
+                                {Dtype::f64, "F64", 8},
+                                {Dtype::i32, "I32", 4}};
 
 /// Reads the header of one file; what is wrong is thrown with the file's name.
 class HeaderParser {
@@ -86,8 +89,8 @@ private:
         const auto& dtype_name = json["dtype"].get_ref<const std::string&>();
         const auto* info = std::ranges::find(dtypes, std::string_view(dtype_name), &DtypeInfo::name);
         if (info == std::end(dtypes))
-            throw FileError(fmt::format("load: {} in {} has the dtype {}; F16, BF16, F32 and F64 can be read", name,
-                                        path_, dtype_name));
+            throw FileError(fmt::format("load: {} in {} has the dtype {}; F16, BF16, F32, F64 and I32 can be read",
+                                        name, path_, dtype_name));
         const std::vector<Index> extents = parse_numbers(name, "shape", json["shape"]);
         const std::vector<Index> offsets = parse_numbers(name, "data_offsets", json["data_offsets"]);
         const Shape shape = parse_shape(name, extents);
@@ -213,6 +216,8 @@ template <Real T> void SafetensorsFile::read(const Entry& entry, std::span<T> in
             return convert<float>(bytes, into);
         case Dtype::f64:
             return convert<double>(bytes, into);
+        case Dtype::i32:
+            return convert<std::int32_t>(bytes, into);
     }
 }
 
@@ -235,7 +240,8 @@ void save_arrays(const std::filesystem::path& path, std::span<const ConstArray> 
         const std::size_t begin = end;
         parts.push_back(bytes_of(array));
         end += parts.back().size();
-        const std::string_view dtype = array.values.index() == 0 ? "F32" : "F64";
+        constexpr std::string_view written[] = {"F32", "F64", "I32"};  // in the order of the variant
+        const std::string_view dtype = written[array.values.index()];
         header[array.name] = {{"dtype", dtype},
                               {"shape", std::vector<Index>(array.shape.begin(), array.shape.end())},
                               {"data_offsets", {begin, end}}};

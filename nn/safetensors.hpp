@@ -28,17 +28,19 @@ struct ConstArray {
         : name(std::move(name)), shape(shape), values(values) {}
     ConstArray(std::string name, const Shape& shape, std::span<const double> values)
         : name(std::move(name)), shape(shape), values(values) {}
+    ConstArray(std::string name, const Shape& shape, std::span<const std::int32_t> values)
+        : name(std::move(name)), shape(shape), values(values) {}
     ConstArray(const Array& array);
 
     std::string name;
     Shape shape;
-    std::variant<std::span<const float>, std::span<const double>> values;
+    std::variant<std::span<const float>, std::span<const double>, std::span<const std::int32_t>> values;
 };
 
 /// What a safetensors file holds, checked from its first byte to its last.
 class SafetensorsFile {
 public:
-    enum class Dtype { f16, bf16, f32, f64 };
+    enum class Dtype { f16, bf16, f32, f64, i32 };
     struct Entry {
         std::string name;
         Dtype dtype;
@@ -68,7 +70,7 @@ private:
     std::vector<Entry> entries_;
 };
 
-/// Writes arrays as F32 and F64, replacing the file atomically. Throws FileError, and ValueError when two have one
+/// Writes arrays as F32, F64 and I32, replacing the file atomically. Throws FileError, and ValueError when two have one
 /// name.
 void save_arrays(const std::filesystem::path& path, std::span<const ConstArray> arrays, const Metadata& metadata = {});
 void save_arrays(const std::filesystem::path& path, const Arrays& arrays, const Metadata& metadata = {});

@@ -100,6 +100,8 @@ std::pair<int, double> badness(const GradRow& row) {
     return {wrong ? 2 : row.verdict == Verdict::agree ? 1 : 0, row.noise_ratio};
 }
 
+}  // namespace
+
 Json to_json(const GradRow& row) {
     return Json{{"name", row.name},
                 {"size", row.shape.size()},
@@ -110,6 +112,10 @@ Json to_json(const GradRow& row) {
                 {"verdict", std::string(to_string(row.verdict))},
                 {"diagnosis", row.diagnosis}};
 }
+
+namespace {
+
+using tools::to_json;
 
 std::vector<GradRow> telling_rows(const Verdicts& verdicts) {
     std::vector<GradRow> rows;

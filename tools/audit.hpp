@@ -3,10 +3,9 @@
 // settings. A model brings its cases (microgpt_audit.cpp); the judgement and the report are here.
 
 #include <xtape/engine/check/compare.hpp>
-#include <xtape/engine/check/gradcheck.hpp>
-#include <xtape/engine/tape.hpp>
 #include <xtape/nn/module.hpp>
 #include <xtape/tools/model_command.hpp>
+#include <xtape/tools/subject.hpp>
 
 #include <functional>
 #include <memory>
@@ -15,22 +14,10 @@
 
 namespace xtape::tools {
 
-/// A loss with its logits, and the gradient of each parameter, widened to f64.
-struct Evaluation {
-    std::vector<double> output;
-    std::vector<std::vector<double>> gradients;
-};
-
-/// A model with parameters and inputs, to be evaluated in four ways. The parameters are numbers of f32, so that all
-/// evaluate the same function.
-class AuditSubject {
+/// A model that is evaluated by its hand-written reference as well.
+class AuditSubject : public Subject {
 public:
-    virtual ~AuditSubject() = default;
-    /// Of the f64 model, in the order of all gradients.
-    virtual std::vector<NamedParameter> parameters() = 0;
-    virtual Tensor<double> loss() const = 0;
-    virtual Evaluation tape64() = 0;
-    virtual Evaluation tape32() = 0;
+    std::optional<Evaluation> sequential32() const override { return reference32(""); }
     /// Throws std::invalid_argument for a fault that the reference does not know.
     virtual Evaluation reference64(const std::string& fault) const = 0;
     virtual Evaluation reference32(const std::string& fault) const = 0;
@@ -48,6 +35,9 @@ struct AuditCase {
 /// Judges all cases, with a fault in the hand-written backward pass where one is named. Throws UsageError for an
 /// unknown one.
 AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const std::string& fault);
+
+/// A row as `--json` prints it.
+Json to_json(const GradRow& row);
 
 /// Loss, logits and gradients of a model by the tape: `forward()` gives the logits, `loss(logits)` the loss.
 template <Real T, class Forward, class Loss>

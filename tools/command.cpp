@@ -1,5 +1,6 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/nn/file.hpp>
+#include <xtape/tools/file_audit.hpp>
 #include <xtape/tools/graph.hpp>
 #include <xtape/tools/info.hpp>
 #include <xtape/tools/model_command.hpp>
@@ -33,6 +34,7 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 struct Arguments {
     std::string folder, data, model, out, fault, html;
     bool json = false, best = false;
+    FileAudit files;
     GenerateSettings generate;
     std::function<Exit()> action;
 };
@@ -77,15 +79,21 @@ Exit audit(const Models& all, const std::string& name, const std::string& fault,
 
 void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
-    std::vector<std::string> names{"all"};
+    std::vector<std::string> names{"all", "op"};
     for (const auto& model : all) names.push_back(model->name());
-    sub->add_option("MODEL", arguments.model, "The model, or all")->required()->check(CLI::IsMember(names));
+    sub->add_option("MODEL", arguments.model, "The model, all, or op")->required()->check(CLI::IsMember(names));
     sub->add_option("--fault", arguments.fault, "Build this fault into the hand-written backward");
     sub->add_option("--html", arguments.html, "Write the report as one HTML page, with a map of the worst errors")
         ->type_name("FILE");
     sub->add_flag("--json", arguments.json, "Print one JSON object");
+    add_file_audit(*sub, arguments.files);
     sub->callback([&] {
-        arguments.action = [&] { return audit(all, arguments.model, arguments.fault, arguments.html, arguments.json); };
+        arguments.action = [&] {
+            check_flags(arguments.model, arguments.files, arguments.fault, arguments.html);
+            const bool of_files = arguments.model == "op" || arguments.files.any();
+            return of_files ? audit_files(all, arguments.model, arguments.files, arguments.json)
+                            : audit(all, arguments.model, arguments.fault, arguments.html, arguments.json);
+        };
     });
 }
 

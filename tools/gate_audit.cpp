@@ -1,6 +1,7 @@
 #include <xtape/engine/ops.hpp>
 #include <xtape/models/gate/gate.hpp>
 #include <xtape/tests/reference/gate.hpp>
+#include <xtape/tools/briefs.hpp>
 #include <xtape/tools/gate_audit.hpp>
 #include <xtape/tools/reference_subject.hpp>
 
@@ -71,6 +72,7 @@ struct GateAudit {
         return model.loss(logits, batch);
     }
 
+    Brief brief() const { return brief_of(examples, batch, config.vocab, describe(config)); }
     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
         const reference::GateConfig plain{.vocab = config.vocab,
                                           .dim = config.dim,
@@ -108,7 +110,7 @@ AuditCase make_case(const GateConfig& config, std::vector<int> lengths, Targets 
 
 }  // namespace
 
-AuditReport audit_gate(const std::string& fault) {
+std::vector<AuditCase> gate_cases() {
     constexpr double loud = 60;
     const std::vector<int> lengths{9, 16, 3, 1, 12, 5, 2};
     std::vector<AuditCase> cases;
@@ -118,7 +120,9 @@ AuditReport audit_gate(const std::string& fault) {
             cases.push_back(make_case(config, lengths, targets, 1));
         cases.push_back(make_case(config, lengths, Targets::both, loud));
     }
-    return audit("gate", cases, fault);
+    return cases;
 }
+
+AuditReport audit_gate(const std::string& fault) { return audit("gate", gate_cases(), fault); }
 
 }  // namespace xtape::tools

@@ -154,6 +154,7 @@ public:
     }
 
     AuditReport audit(const std::string& fault) const override { return audit_gate(fault); }
+    std::vector<AuditCase> audit_cases() const override { return gate_cases(); }
 
 private:
     std::vector<GateLine> read_lines() {

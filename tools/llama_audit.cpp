@@ -1,6 +1,7 @@
 #include <xtape/engine/ops.hpp>
 #include <xtape/models/llama/llama.hpp>
 #include <xtape/tests/reference/llama.hpp>
+#include <xtape/tools/briefs.hpp>
 #include <xtape/tools/llama_audit.hpp>
 #include <xtape/tools/reference_subject.hpp>
 
@@ -37,6 +38,7 @@ struct LlamaAudit {
     template <class T> Tensor<T> loss(const Llama<T>&, const Tensor<T>& logits) const {
         return cross_entropy(logits, batch.targets);
     }
+    Brief brief() const { return brief_of(batch, config.vocab, describe(config)); }
     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
         const reference::LlamaConfig plain{
             .vocab = config.vocab,
@@ -72,7 +74,7 @@ AuditCase make_case(const LlamaConfig& config, std::vector<int> lengths, double 
 
 }  // namespace
 
-AuditReport audit_llama(const std::string& fault) {
+std::vector<AuditCase> llama_cases() {
     constexpr double loud = 60;
     std::vector<AuditCase> cases;
     for (const int kv_heads : {4, 2, 1}) {
@@ -93,7 +95,9 @@ AuditReport audit_llama(const std::string& fault) {
             }
         }
     }
-    return audit("llama", cases, fault);
+    return cases;
 }
+
+AuditReport audit_llama(const std::string& fault) { return audit("llama", llama_cases(), fault); }
 
 }  // namespace xtape::tools

@@ -1,11 +1,12 @@
 #pragma once
 
-#include <xtape/tools/model_command.hpp>
+#include <xtape/tools/audit.hpp>
 
 namespace xtape::tools {
 
 /// `xtape audit llama`: as many and fewer key and value heads, tied and untied, both forms of rope, one sequence and a
 /// ragged batch, with inputs that expose.
+std::vector<AuditCase> llama_cases();
 AuditReport audit_llama(const std::string& fault);
 
 }  // namespace xtape::tools

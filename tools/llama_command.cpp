@@ -184,6 +184,7 @@ public:
     }
 
     AuditReport audit(const std::string& fault) const override { return audit_llama(fault); }
+    std::vector<AuditCase> audit_cases() const override { return llama_cases(); }
 
     std::string formats() const override {
         return "a run folder to llama2.c's model.bin (with tokenizer.bin beside it) and back, "

@@ -1,6 +1,7 @@
 #include <xtape/engine/ops.hpp>
 #include <xtape/models/lrnn/lrnn.hpp>
 #include <xtape/tests/reference/lrnn.hpp>
+#include <xtape/tools/briefs.hpp>
 #include <xtape/tools/lrnn_audit.hpp>
 #include <xtape/tools/reference_subject.hpp>
 
@@ -46,6 +47,7 @@ struct LrnnAudit {
     template <class T> Tensor<T> loss(const Lrnn<T>&, const Tensor<T>& logits) const {
         return cross_entropy(logits, batch.targets, {.label_smoothing = config.label_smoothing});
     }
+    Brief brief() const { return brief_of(batch, config.vocab, describe(config)); }
     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
         const reference::LrnnConfig plain{.vocab = config.vocab,
                                           .layers = config.layers,
@@ -80,7 +82,7 @@ AuditCase make_case(const LrnnConfig& config, std::vector<int> lengths, Kind kin
 
 }  // namespace
 
-AuditReport audit_lrnn(const std::string& fault) {
+std::vector<AuditCase> lrnn_cases() {
     std::vector<AuditCase> cases;
     for (const int heads : {1, 2, 4}) {
         for (const int slots : {1, 2, 4}) {
@@ -101,7 +103,9 @@ AuditReport audit_lrnn(const std::string& fault) {
     LrnnConfig smoothed = others;
     smoothed.label_smoothing = 0.1;
     cases.push_back(make_case(smoothed, {7, 7}, Kind::usual));
-    return audit("lrnn", cases, fault);
+    return cases;
 }
+
+AuditReport audit_lrnn(const std::string& fault) { return audit("lrnn", lrnn_cases(), fault); }
 
 }  // namespace xtape::tools

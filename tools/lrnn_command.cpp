@@ -195,6 +195,7 @@ public:
     }
 
     AuditReport audit(const std::string& fault) const override { return audit_lrnn(fault); }
+    std::vector<AuditCase> audit_cases() const override { return lrnn_cases(); }
 
     std::string formats() const override { return "a run folder to a checkpoint lrnnC01 or lrnnC02 and back"; }
 

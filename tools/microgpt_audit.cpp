@@ -1,6 +1,7 @@
 #include <xtape/engine/ops.hpp>
 #include <xtape/models/microgpt/microgpt.hpp>
 #include <xtape/tests/reference/microgpt.hpp>
+#include <xtape/tools/briefs.hpp>
 #include <xtape/tools/microgpt_audit.hpp>
 #include <xtape/tools/reference_subject.hpp>
 
@@ -32,6 +33,7 @@ struct MicrogptAudit {
     template <class T> Tensor<T> loss(const Microgpt<T>&, const Tensor<T>& logits) const {
         return cross_entropy(logits, batch.targets);
     }
+    Brief brief() const { return brief_of(batch, config.vocab, describe(config)); }
     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
         const reference::MicrogptConfig plain{.vocab = config.vocab,
                                               .dim = config.dim,
@@ -63,7 +65,7 @@ AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string 
 
 }  // namespace
 
-AuditReport audit_microgpt(const std::string& fault) {
+std::vector<AuditCase> microgpt_cases() {
     using Norm = MicrogptConfig::Norm;
     using Act = MicrogptConfig::Act;
     constexpr double loud = 60;
@@ -80,7 +82,9 @@ AuditReport audit_microgpt(const std::string& fault) {
             cases.push_back(make_case(config, norm_name, act_name, {config.block}, loud));
         }
     }
-    return audit("microgpt", cases, fault);
+    return cases;
 }
+
+AuditReport audit_microgpt(const std::string& fault) { return audit("microgpt", microgpt_cases(), fault); }
 
 }  // namespace xtape::tools

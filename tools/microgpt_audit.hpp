@@ -1,10 +1,11 @@
 #pragma once
 
-#include <xtape/tools/model_command.hpp>
+#include <xtape/tools/audit.hpp>
 
 namespace xtape::tools {
 
 /// `xtape audit microgpt`: every norm and act, 1 and 3 layers, one name and a ragged batch, with inputs that expose.
+std::vector<AuditCase> microgpt_cases();
 AuditReport audit_microgpt(const std::string& fault);
 
 }  // namespace xtape::tools

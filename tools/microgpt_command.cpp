@@ -217,6 +217,7 @@ public:
     }
 
     AuditReport audit(const std::string& fault) const override { return audit_microgpt(fault); }
+    std::vector<AuditCase> audit_cases() const override { return microgpt_cases(); }
 
 private:
     /// One name: the prompt, then a token at a time until the end token or `limit` tokens.

@@ -51,6 +51,8 @@ struct AuditReport {
     std::string html = {};  ///< a section of a page
 };
 
+struct AuditCase;
+
 class ModelCommand {
 public:
     virtual ~ModelCommand() = default;
@@ -70,6 +72,8 @@ public:
     virtual Exit predict(const RunFolder& run, const std::string& data) const;
     /// Throws UsageError for a fault that this model's reference does not know; none is the empty one.
     virtual AuditReport audit(const std::string& fault) const = 0;
+    /// The cases of `audit`, to be exported one by one (audit.hpp).
+    virtual std::vector<AuditCase> audit_cases() const = 0;
     /// From, to: writes a run folder as another program's checkpoint, or such a checkpoint as a run folder. False, with
     /// nothing done, where one of the two is not this model's.
     virtual bool convert(const std::filesystem::path&, const std::filesystem::path&) const { return false; }

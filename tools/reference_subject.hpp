@@ -8,6 +8,7 @@
 //     void draw_inputs(nn::Rng& rng);
 //     template <class T> Tensor<T> output(const Model<T>& model) const;  // logits, say
 //     template <class T> Tensor<T> loss(const Model<T>& model, const Tensor<T>& output) const;
+//     Brief brief() const;                                                // for who writes the model anew
 //     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const;
 
 #include <xtape/tests/reference/arrays.hpp>
@@ -40,6 +41,14 @@ public:
     Tensor<double> loss() const override { return how_.loss(model64_, how_.output(model64_)); }
     Evaluation tape64() override { return on_tape(model64_); }
     Evaluation tape32() override { return on_tape(model32_); }
+    Trace trace64() override {
+        return trace_of_loss<double>(nn::parameters(model64_), [&] { return loss(); });
+    }
+    Trace trace32() override {
+        return trace_of_loss<float>(nn::parameters(model32_),
+                                    [&] { return how_.loss(model32_, how_.output(model32_)); });
+    }
+    Brief brief() const override { return how_.brief(); }
     Evaluation reference64(const std::string& fault) const override { return by_hand<double>(fault); }
     Evaluation reference32(const std::string& fault) const override { return by_hand<float>(fault); }
 

@@ -32,22 +32,6 @@ std::string name_of(const GradcheckOptions& options, std::size_t input) {
 
 std::vector<double> elements_of(const Tensor<double>& x) { return {x.values().begin(), x.values().end()}; }
 
-/// The checks of all variables, side by side: whether a gradient is vacuous depends on the others.
-GradReport run(std::vector<VariableCheck>& checks, const GradcheckOptions& options, std::string name) {
-    GradReport report{.check = std::move(name), .seed = options.seed};
-    Random random(options.seed);
-    double largest = 0;
-    int redrawn = 0;
-    for (VariableCheck& one : checks) {
-        report.rows.push_back(one.directions(random));
-        largest = std::max(largest, one.largest());
-        redrawn += one.redrawn();
-    }
-    for (std::size_t i = 0; i < checks.size(); ++i) checks[i].judge(report.rows[i], largest);
-    if (redrawn > 0) report.notes.push_back(fmt::format("{} directions crossed a kink and were drawn again", redrawn));
-    return report;
-}
-
 /// The inputs of a function as variables, with the tape's gradients for one cotangent.
 class Problem {
 public:
@@ -130,7 +114,7 @@ GradReport gradcheck(const TensorFunction<double>& f, std::span<const Tensor<dou
     Problem problem(f, inputs, options, [&](const Tensor<double>& y) {
         return y.size() == 1 ? Tensor<double>::full(y.shape(), 1) : random.tensor(y.shape(), -1, 1);
     });
-    return run(problem.checks, options, "gradcheck");
+    return run_checks(problem.checks, options, "gradcheck");
 }
 
 GradReport jacobian_check(const TensorFunction<double>& f, std::span<const Tensor<double>> inputs,
@@ -192,7 +176,7 @@ GradReport check_parameters(const std::function<Tensor<double>()>& loss, std::sp
             },
             options);
     }
-    return run(checks, options, "check_parameters");
+    return check::run_checks(checks, options, "check_parameters");
 }
 
 }  // namespace xtape

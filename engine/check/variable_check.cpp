@@ -139,6 +139,21 @@ Slope VariableCheck::entry(std::size_t i) const {
     return slope;
 }
 
+GradReport run_checks(std::vector<VariableCheck>& checks, const GradcheckOptions& options, std::string name) {
+    GradReport report{.check = std::move(name), .seed = options.seed};
+    Random random(options.seed);
+    double largest = 0;
+    int redrawn = 0;
+    for (VariableCheck& one : checks) {
+        report.rows.push_back(one.directions(random));
+        largest = std::max(largest, one.largest());
+        redrawn += one.redrawn();
+    }
+    for (std::size_t i = 0; i < checks.size(); ++i) checks[i].judge(report.rows[i], largest);
+    if (redrawn > 0) report.notes.push_back(fmt::format("{} directions crossed a kink and were drawn again", redrawn));
+    return report;
+}
+
 void fill_from_entries(GradRow& row, std::span<const double> by_tape, std::span<const double> by_difference,
                        double tolerance) {
     row = measure(row.name, row.shape, by_tape, by_difference);

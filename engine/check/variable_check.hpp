@@ -58,6 +58,9 @@ private:
     int redrawn_ = 0;
 };
 
+/// The checks of all variables, side by side: whether a gradient is vacuous depends on the others.
+GradReport run_checks(std::vector<VariableCheck>& checks, const GradcheckOptions& options, std::string name);
+
 /// Compares entries by the tape with differences and fills what the row says of them.
 void fill_from_entries(GradRow& row, std::span<const double> by_tape, std::span<const double> by_difference,
                        double tolerance);

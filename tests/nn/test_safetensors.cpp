@@ -178,7 +178,7 @@ TEST_CASE("safetensors: a broken header says what is wrong") {
     CHECK(error_of(R"({"w":[[[[1]]]]})", 0) == not_one + "the header is nested too deeply");
     CHECK(error_of(R"({"__metadata__":{"a":"1","a":"2"}})", 0) == not_one + "its header names a twice");
     CHECK(error_of(entry("I64", "[1]", "[0,8]"), 8) ==
-          "load: w in FILE has the dtype I64; F16, BF16, F32 and F64 can be read");
+          "load: w in FILE has the dtype I64; F16, BF16, F32, F64 and I32 can be read");
     CHECK(error_of(entry("F32", "[-1]", "[0,4]"), 4) == not_one + "the shape of w are not whole numbers in range");
     CHECK(error_of(entry("F32", "[1.0]", "[0,4]"), 4) == not_one + "the shape of w are not whole numbers in range");
     CHECK(error_of(entry("F32", "[18446744073709551615]", "[0,4]"), 4) ==
@@ -242,4 +242,14 @@ TEST_CASE("safetensors: with any bit of its header flipped a file is refused or 
         }
     }
     CHECK(refused > 1000);
+}
+
+TEST_CASE("safetensors: int32 arrays come back") {
+    const TemporaryFolder folder;
+    const std::vector<std::int32_t> tokens{0, 5, -1};
+    const std::vector<nn::ConstArray> arrays{{"tokens", Shape{3}, std::span<const std::int32_t>(tokens)}};
+    nn::save_arrays(folder / "x.safetensors", arrays);
+    const nn::SafetensorsFile file(folder / "x.safetensors");
+    CHECK(file.entries()[0].dtype == nn::SafetensorsFile::Dtype::i32);
+    CHECK_THAT(file.tensor<double>("tokens").values()[2], Catch::Matchers::WithinULP(-1.0, 0));
 }
