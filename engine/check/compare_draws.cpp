@@ -1,6 +1,7 @@
 // compare: draws of inputs and cotangents, on which the tape in f64 and f32 and the candidate run.
 #include <xtape/engine/check/compare.hpp>
 #include <xtape/engine/check/diagnose.hpp>
+#include <xtape/engine/check/hypotheses.hpp>
 
 #include <algorithm>
 #include <array>
@@ -173,8 +174,8 @@ std::string name_of(const CompareOptions& options, std::size_t input) {
 
 /// What the candidate says on one draw.
 template <class T>
-GradReport judge_draw(const Draw& draw, const Backward<T>& backward, std::span<const double> noise,
-                      const CompareOptions& options) {
+GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T>& backward,
+                      std::span<const double> noise, const CompareOptions& options) {
     const auto [output, gradients] = run_by_hand(backward, draw, options.accumulates ? 2 : 1);
     std::vector<Evidence> evidence;
     for (std::size_t i = 0; i < gradients.size(); ++i) {
@@ -195,6 +196,7 @@ GradReport judge_draw(const Draw& draw, const Backward<T>& backward, std::span<c
                                .factors = options.factors,
                                .seed = options.seed};
     GradReport report = judge(evidence, judging);
+    explain(report, forward.f64, draw.inputs, draw.cotangent, evidence);
     if (!output.empty())
         report.forward = judge_forward(
             {"forward", draw.truth.y.shape(), widened(draw.truth.y), widened(output), noise.back(), {}}, judging);
@@ -203,13 +205,14 @@ GradReport judge_draw(const Draw& draw, const Backward<T>& backward, std::span<c
 
 /// The worst row of each gradient over the draws.
 template <class T>
-void judge_all(GradReport& report, std::span<const Draw> all, const Backward<T>& backward,
+void judge_all(GradReport& report, const Forward& forward, std::span<const Draw> all, const Backward<T>& backward,
                std::span<const double> noise, const CompareOptions& options) {
-    GradReport first = judge_draw(all[0], backward, noise, options);
+    GradReport first = judge_draw(forward, all[0], backward, noise, options);
     GradReport worst = first;
     for (const Draw& draw : all.subspan(1)) {
-        const GradReport other = judge_draw(draw, backward, noise, options);
+        const GradReport other = judge_draw(forward, draw, backward, noise, options);
         if (other.forward && worse(*other.forward, *worst.forward)) worst.forward = other.forward;
+        if (!worst.explanation) worst.explanation = other.explanation;
         for (std::size_t i = 0; i < other.rows.size(); ++i) {
             if (worse(other.rows[i], worst.rows[i])) worst.rows[i] = other.rows[i];
         }
@@ -222,6 +225,7 @@ void judge_all(GradReport& report, std::span<const Draw> all, const Backward<T>&
                 fmt::format("{} agrees at the given inputs, and differs where they are perturbed", worst.rows[i].name));
     }
     if (worst.forward && (!report.forward || worse(*worst.forward, *report.forward))) report.forward = worst.forward;
+    if (worst.explanation) report.explanation = worst.explanation;
     report.rows.insert(report.rows.end(), worst.rows.begin(), worst.rows.end());
     for (const std::string& note : worst.notes) {
         if (std::ranges::find(report.notes, note) == report.notes.end()) report.notes.push_back(note);
@@ -239,8 +243,8 @@ GradReport compare(const TensorFunction<double>& forward64, const TensorFunction
     std::vector<double> noise = noise_floors(all);
     if (backward32) raise_by_rounding(noise, forward, all[0], backward32, random);
     GradReport report{.check = "compare", .seed = options.seed, .factor = options.factor};
-    if (backward32) judge_all(report, all, backward32, noise, options);
-    if (backward64) judge_all(report, all, backward64, noise, options);
+    if (backward32) judge_all(report, forward, all, backward32, noise, options);
+    if (backward64) judge_all(report, forward, all, backward64, noise, options);
     if (!report.forward) report.notes.push_back("the forward was not compared: return its output from the backward");
     return report;
 }

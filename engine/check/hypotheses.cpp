@@ -47,6 +47,28 @@ std::vector<Claim> claims_of(const GradReport& report, std::span<const std::vect
     return claims;
 }
 
+/// With zeros where there are none; nothing where one cannot be compared.
+std::optional<std::vector<std::vector<double>>> filled_in(std::span<const Tensor<double>* const> of,
+                                                          std::span<const std::vector<double>> candidates) {
+    std::vector<std::vector<double>> all(candidates.begin(), candidates.end());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        if (all[i].empty()) all[i].resize(of[i]->values().size());
+        if (all[i].size() != of[i]->values().size() || !all_finite(all[i])) return {};
+    }
+    return all;
+}
+
+/// Puts what was found into the report.
+void tell(GradReport& report, const Hypothesis& found) {
+    report.explanation = Explanation{found.diagnosis, found.scope, {}};
+    for (GradRow& row : report.rows) {
+        if (!differs(row)) continue;
+        report.explanation->parameters.push_back(row.name);
+        const bool guessed = row.diagnosis.ends_with('?');
+        if (row.diagnosis.empty() || guessed) row.diagnosis = to_string(*report.explanation);
+    }
+}
+
 }  // namespace
 
 Search::Search(Rerun& rerun, std::span<const std::string> names, std::vector<Claim> claims, int runs)
@@ -69,13 +91,17 @@ double Search::misfit_of(const Rerun::Gradients& predicted) const {
     return best_part <= 1e-2 ? misfit : std::numeric_limits<double>::infinity();
 }
 
+bool Search::spend(int runs) {
+    capped_ = capped_ || runs > runs_;
+    if (!capped_) runs_ -= runs;
+    return !capped_;
+}
+
 void Search::consider(const Hypothesis& hypothesis) {
     if (done()) return;
     for (std::size_t i = 0; i < wrong_.size(); ++i)
         if (wrong_[i] && !hypothesis.reach[i]) return;
-    capped_ = runs_ == 0;
-    if (capped_) return;
-    --runs_;
+    if (!spend(1)) return;
     const double misfit = misfit_of(rerun_.with(hypothesis.records, hypothesis.vjp));
     if (!(misfit < misfit_)) return;
     misfit_ = misfit;
@@ -100,25 +126,34 @@ std::vector<bool> Search::reach(std::size_t record) const { return rerun_.reach(
 void explain(GradReport& report, Tape<double>& tape, const Tensor<double>& output, const Tensor<double>& cotangent,
              std::span<const Tensor<double>* const> of, std::span<const std::vector<double>> candidates) {
     if (std::ranges::none_of(report.rows, differs) || !tape.wants_grad(output)) return;
+    const auto all = filled_in(of, candidates);
+    if (!all) return;
     std::vector<std::string> names;
-    for (std::size_t i = 0; i < of.size(); ++i) {
-        if (candidates[i].size() != of[i]->values().size() || !all_finite(candidates[i])) return;
-        names.push_back(report.rows[i].name);
-    }
+    for (const GradRow& row : report.rows) names.push_back(row.name);
     Rerun rerun(tape, output, cotangent, {of.begin(), of.end()});
-    Search search(rerun, names, claims_of(report, candidates), affordable_runs(tape));
+    Search search(rerun, names, claims_of(report, *all), affordable_runs(tape));
     for (const auto& attempt : {try_edges, try_vjps, try_structures})
         if (!search.done()) attempt(search);
-    if (search.capped() && !search.best())
+    if (search.best()) return tell(report, *search.best());
+    if (search.capped())
         report.notes.push_back(
             fmt::format("the search for one fault gave up after {} backward passes", affordable_runs(tape)));
-    if (!search.best()) return;
-    report.explanation = Explanation{search.best()->diagnosis, search.best()->scope, {}};
-    for (GradRow& row : report.rows) {
-        if (!differs(row)) continue;
-        report.explanation->parameters.push_back(row.name);
-        if (row.diagnosis.empty()) row.diagnosis = to_string(*report.explanation);
+}
+
+void explain(GradReport& report, const TensorFunction<double>& f, std::span<const Tensor<double>> inputs,
+             const Tensor<double>& cotangent, std::span<const Evidence> evidence) {
+    if (std::ranges::none_of(report.rows, differs)) return;
+    Tape<double> tape({.keep_records = true});
+    std::vector<Tensor<double>> leaves;
+    for (const Tensor<double>& x : inputs) leaves.push_back(tape.leaf(x));
+    const Tensor<double> output = f(leaves);
+    std::vector<const Tensor<double>*> of;
+    std::vector<std::vector<double>> candidates;
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+        of.push_back(&leaves[i]);
+        candidates.push_back(evidence[i].candidate);
     }
+    explain(report, tape, output, cotangent, of, candidates);
 }
 
 }  // namespace xtape::check

@@ -41,7 +41,7 @@ Places::Places(Rerun& rerun, std::span<const std::string> names) : names_(names)
         const auto [starred, numbers] = without_numbers(record.scope);
         Place place{.op = std::string(record.op), .scope = record.scope, .layer = numbers};
         for (const std::uint32_t id : record.inputs) {
-            if (id == detail::no_value || rerun.producer(id)) continue;
+            if (id == detail::no_value || rerun.producer(id) || !place.variable.empty()) continue;
             if (const auto variable = rerun.variable(id)) place.variable = names[*variable];
         }
         place.key = fmt::format("{} {} {}", place.op, starred, seen[place.op + ' ' + record.scope]++);

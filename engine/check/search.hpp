@@ -34,6 +34,8 @@ public:
 
     /// Runs the backward with the hypothesis, where it reaches all that is wrong, and keeps the best.
     void consider(const Hypothesis& hypothesis);
+    /// Takes backward passes from those that are left; false when there are not so many.
+    bool spend(int runs);
     /// Whether a hypothesis explains everything to within tolerance, or there are no runs left.
     bool done() const { return misfit_ <= 1 || capped_; }
 

@@ -76,6 +76,7 @@ public:
     /// What is wrong at this node, if that explains the errors of the variables that only it explains.
     std::vector<Share> shares() {
         if (std::ranges::none_of(variables_, [&](std::size_t i) { return search_.claims()[i].wrong; })) return {};
+        if (!node_.variable && !search_.spend(static_cast<int>(node_.edges.size()))) return {};
         Columns columns;
         for (const Edge& edge : node_.edges) columns.push_back(flattened(search_.rerun().through(edge, node_)));
         const std::vector<double> c = least_squares(columns, errors());

@@ -132,16 +132,20 @@ void try_norms_last(Search& search) {
 
 // ---- past keys and values
 
+/// Whether a record reads a Parameter or leaf.
+bool weighted(const Rerun& rerun, std::span<const detail::ValueId> inputs) {
+    return std::ranges::any_of(inputs, [&](detail::ValueId id) {
+        return id != detail::no_value && !rerun.producer(id) && rerun.variable(id);
+    });
+}
+
 /// The records between a value and the first that reads a Parameter, that one last.
 std::vector<std::size_t> projection_of(Search& search, detail::ValueId value) {
     std::vector<std::size_t> chain;
     for (auto producer = search.rerun().producer(value); producer;) {
         chain.push_back(*producer);
         const auto inputs = search.rerun().tape().record(*producer).inputs();
-        const bool weighted = std::ranges::any_of(inputs, [&](detail::ValueId id) {
-            return id != detail::no_value && !search.rerun().producer(id) && search.rerun().variable(id);
-        });
-        if (weighted || inputs.empty() || inputs[0] == detail::no_value) return chain;
+        if (weighted(search.rerun(), inputs) || inputs.empty() || inputs[0] == detail::no_value) return chain;
         producer = search.rerun().producer(inputs[0]);
     }
     return {};
@@ -182,7 +186,7 @@ void try_past_inputs(Search& search) {
         Sent sent = site.right;
         for (std::size_t k = 0; k < sent.size(); ++k) {
             if (!sent[k] || !site.rerun.producer(inputs[k])) continue;
-            if (sent.size() > 1) sent[k] = present[k];
+            if (weighted(site.rerun, inputs)) sent[k] = present[k];
             leave(k, present);
         }
         return sent;

@@ -154,6 +154,11 @@ std::optional<Sent> attention_without_sum(const Site& site) {
     return site.vjp_with_output(Tensor<double>::zeros(site.output().shape()));
 }
 
+/// dS = P ⊙ (dP + Σ P dP).
+std::optional<Sent> attention_with_added_sum(const Site& site) {
+    return site.vjp_with_output(scaled(site.output(), -1));
+}
+
 std::optional<Sent> attention_scaled(const Site& site, bool twice) {
     const AttentionOptions& options = *site.options<AttentionOptions>();
     const double width = static_cast<double>(site.input(0).shape()[1] / options.heads);
@@ -171,6 +176,9 @@ void add_along_time(std::vector<KnownMistake>& all) {
                    [](const Site& s) { return lost_past(s, 0, 3, 1); }});
     all.push_back({"causal_attention", "the sum over the row is missing from the vjp of attention's softmax",
                    attention_without_sum});
+    all.push_back({"causal_attention",
+                   "the sum over the row is added, not subtracted, in the vjp of attention's softmax",
+                   attention_with_added_sum});
     all.push_back({"causal_attention", "attention's scale is left out of the gradients of queries and keys",
                    [](const Site& s) { return attention_scaled(s, false); }});
     all.push_back({"causal_attention", "attention's scale is applied twice to the gradients of queries and keys",
@@ -268,6 +276,33 @@ void add_losses(std::vector<KnownMistake>& all) {
                    embedding_overwritten});
 }
 
+// ---- products
+
+/// dx = dy W in place of dy Wᵀ, for a square W.
+std::optional<Sent> weight_not_transposed(const Site& site) {
+    const Tensor<double> w = site.input(1);
+    const MatmulOptions options = *site.options<MatmulOptions>();
+    if (w.shape().rank() != 2 || w.shape()[0] != w.shape()[1] || options.transpose_a) return {};
+    return with_first(site, matmul(site.dy, w, {.transpose_b = options.transpose_b}));
+}
+
+std::optional<Sent> weight_gradient_transposed(const Site& site) {
+    if (!site.right[1] || site.right[1].shape().rank() != 2 || site.right[1].shape()[0] != site.right[1].shape()[1])
+        return {};
+    Sent sent = site.right;
+    sent[1] = transpose(sent[1]);
+    return sent;
+}
+
+void add_products(std::vector<KnownMistake>& all) {
+    for (const std::string_view op : {"matmul", "linear"}) {
+        all.push_back({op, "the weight is not transposed in the gradient of the input", weight_not_transposed});
+        all.push_back({op, "the weight's gradient is transposed", weight_gradient_transposed});
+    }
+    all.push_back({"silu", "the second term of the product rule is missing from silu's vjp: only σ(x) dy",
+                   [](const Site& s) { return with_first(s, mul(s.dy, sigmoid(s.input(0)))); }});
+}
+
 // ---- of any op
 
 /// As if the op were not there. Other inputs get what is theirs.
@@ -302,7 +337,64 @@ std::optional<Sent> clamped(const Site& site, double limit) {
         filled(site.dy.shape(), [&](std::size_t i) { return std::clamp(site.dy.data()[i], -limit, limit); }));
 }
 
+/// Which part of a cotangent is read.
+struct Part {
+    bool columns, first, alone;  ///< of its rows or columns the first or last: alone, or all but that
+    const char* what;
+
+    Tensor<double> of(const Tensor<double>& dy) const {
+        const auto width = static_cast<std::size_t>(dy.shape().rank() == 0 ? 1 : dy.shape().columns());
+        const std::size_t rows = dy.values().size() / width, end = (columns ? width : rows) - 1;
+        return filled(dy.shape(), [&](std::size_t i) {
+            const bool chosen = (columns ? i % width : i / width) == (first ? 0 : end);
+            return chosen == alone ? dy.data()[i] : 0;
+        });
+    }
+};
+
+/// What a part of the cotangent sends, to all inputs or to one, the others getting what is theirs.
+std::optional<Sent> of_part(const Site& site, const Part& part, std::optional<std::size_t> input) {
+    if (site.dy.values().size() < 2 || (input && (*input >= site.right.size() || !site.right[*input]))) return {};
+    const Sent sent = site.vjp(part.of(site.dy));
+    if (!input) return sent;
+    Sent one = site.right;
+    one[*input] = sent[*input];
+    return one;
+}
+
+void add_parts(std::vector<KnownMistake>& all) {
+    constexpr Part parts[] = {
+        {false, false, true, "only the last row of the cotangent is read"},
+        {false, true, true, "only the first row of the cotangent is read"},
+        {false, false, false, "the last row of the cotangent is left out"},
+        {false, true, false, "the first row of the cotangent is left out"},
+        {true, false, false, "the last column of the cotangent is left out"},
+        {true, true, false, "the first column of the cotangent is left out"},
+    };
+    for (const Part& part : parts) {
+        all.push_back({"", part.what, [part](const Site& s) { return of_part(s, part, {}); }});
+        for (const std::size_t input : {0u, 1u, 2u})
+            all.push_back({"",
+                           fmt::format("{} in the gradient of input {}{}", part.what, input,
+                                       part.alone ? ": overwritten instead of accumulated?" : ""),
+                           [part, input](const Site& s) { return of_part(s, part, input); }});
+    }
+}
+
+/// What is meant for one input goes to another of its shape.
+std::optional<Sent> exchanged(const Site& site, std::size_t one, std::size_t other) {
+    const Sent& right = site.right;
+    if (other >= right.size() || !right[one] || !right[other] || right[one].shape() != right[other].shape()) return {};
+    Sent sent = right;
+    std::swap(sent[one], sent[other]);
+    return sent;
+}
+
 void add_any(std::vector<KnownMistake>& all) {
+    all.push_back(
+        {"", "the gradients of its first two inputs are exchanged", [](const Site& s) { return exchanged(s, 0, 1); }});
+    all.push_back({"", "the gradients of its second and third inputs are exchanged",
+                   [](const Site& s) { return exchanged(s, 1, 2); }});
     all.push_back({"", "the gradient is passed on unchanged, as if the op were not there", passed_on});
     all.push_back({"", "the vjp is evaluated at the op's output instead of its input",
                    [](const Site& s) { return evaluated_at(s, s.output()); }});
@@ -351,7 +443,9 @@ const std::vector<KnownMistake>& known_mistakes() {
         add_norms(mistakes);
         add_along_time(mistakes);
         add_losses(mistakes);
+        add_products(mistakes);
         add_any(mistakes);
+        add_parts(mistakes);
         return mistakes;
     }();
     return all;
