@@ -8,7 +8,6 @@
 namespace {
 
 using namespace xtape;
-using Catch::Matchers::Contains;
 using laws::uniform;
 using D = Tensor<double>;
 
@@ -404,4 +403,26 @@ TEST_CASE("explain: nothing is recorded meanwhile, and the tape is as it was") {
     tape.replay();
     const D replayed = tape.gradient(loss, {x})[0];
     CHECK(std::equal(truth.begin(), truth.end(), replayed.data()));
+}
+
+TEST_CASE("compare: a term that the hand-written backward forgot is named, and where it belongs") {
+    const auto forward = [](const auto& a, const auto& b) { return sum(a * b + a); };
+    const auto backward = [](const auto& in, auto& grads) {
+        auto loss = in[0][0] * 0;
+        for (std::size_t i = 0; i < in[0].size(); ++i) {
+            loss += in[0][i] * in[1][i] + in[0][i];
+            grads[0][i] = in[1][i];
+            grads[1][i] = in[0][i];
+        }
+        return loss;
+    };
+    const GradReport report =
+        compare(forward, backward, {uniform({3, 4}, -1, 1, 1), uniform({3, 4}, -1, 1, 2)}, {.names = {"a", "b"}});
+    INFO(report);
+    REQUIRE(report.explanation);
+    CHECK(report.explanation->diagnosis == "term missing: the gradient of a through add with a is dropped");
+    CHECK(report.explanation->parameters == std::vector<std::string>{"a"});
+    CHECK(report.rows[0].diagnosis == to_string(*report.explanation));
+    CHECK(report.rows[1].diagnosis.empty());
+    CHECK_THAT(report.text(), Catch::Matchers::Contains("one fault explains 1 of them: term missing"));
 }
