@@ -16,7 +16,8 @@ double difference(std::span<const double> a, std::span<const double> b) {
     double largest = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
         const double d = std::abs(a[i] - b[i]);
-        if (!(d <= largest)) largest = d;  // NaN stays
+        if (std::isnan(d)) return std::numeric_limits<double>::infinity();
+        largest = std::max(largest, d);
     }
     return largest;
 }

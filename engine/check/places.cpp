@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <map>
 
 #include <fmt/format.h>
 
@@ -46,28 +45,16 @@ Places::Places(Rerun& rerun, std::span<const std::string> names) : names_(names)
         }
         place.key = fmt::format("{} {} {}", place.op, starred, seen[place.op + ' ' + record.scope]++);
         place.ordinal = ++twins[place.op + ' ' + place.scope + ' ' + place.variable];
+        by_key_[place.key].push_back(all_.size());
+        by_op_[place.op].push_back(all_.size());
         all_.push_back(std::move(place));
     }
     for (Place& place : all_) place.twins = twins[place.op + ' ' + place.scope + ' ' + place.variable];
 }
 
-std::vector<std::size_t> Places::same_place(std::size_t record) const {
-    std::vector<std::size_t> same;
-    for (std::size_t i = 0; i < all_.size(); ++i)
-        if (all_[i].key == all_[record].key) same.push_back(i);
-    return same;
-}
-
-std::vector<std::size_t> Places::same_op(std::size_t record) const {
-    std::vector<std::size_t> same;
-    for (std::size_t i = 0; i < all_.size(); ++i)
-        if (all_[i].op == all_[record].op) same.push_back(i);
-    return same;
-}
-
 std::optional<std::size_t> Places::counterpart(std::size_t other, std::size_t record) const {
-    for (std::size_t i = 0; i < all_.size(); ++i)
-        if (all_[i].key == all_[other].key && all_[i].layer == all_[record].layer) return i;
+    for (const std::size_t i : same_place(other))
+        if (all_[i].layer == all_[record].layer) return i;
     return {};
 }
 

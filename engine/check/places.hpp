@@ -3,6 +3,7 @@
 
 #include <xtape/engine/check/rerun.hpp>
 
+#include <map>
 #include <string>
 
 namespace xtape::check {
@@ -13,9 +14,9 @@ public:
     Places(Rerun& rerun, std::span<const std::string> names);
 
     /// Records at the same place of all layers (`layers.*`), this one among them, in order.
-    std::vector<std::size_t> same_place(std::size_t record) const;
+    const std::vector<std::size_t>& same_place(std::size_t record) const { return by_key_.at(all_[record].key); }
     /// All records of the same op.
-    std::vector<std::size_t> same_op(std::size_t record) const;
+    const std::vector<std::size_t>& same_op(std::size_t record) const { return by_op_.at(all_[record].op); }
     /// The record that is in the layer of `record` what `other` is in its own.
     std::optional<std::size_t> counterpart(std::size_t other, std::size_t record) const;
     std::string_view op(std::size_t record) const { return all_[record].op; }
@@ -36,6 +37,7 @@ private:
     };
 
     std::vector<Place> all_;
+    std::map<std::string, std::vector<std::size_t>> by_key_, by_op_;
     std::span<const std::string> names_;
 };
 

@@ -94,7 +94,7 @@ private:
         if (node_.variable) reached[*node_.variable] = true;
         if (node_.producer) {
             reached = search_.reach(*node_.producer);
-            const auto places = search_.places().same_place(*node_.producer);
+            const auto& places = search_.places().same_place(*node_.producer);
             const auto own = std::ranges::find(places, *node_.producer);
             if (own != places.begin()) {
                 const std::vector<bool> before = search_.reach(*std::prev(own));

@@ -27,7 +27,8 @@ bool same(const Tensor<double>& a, const Tensor<double>& b) {
 std::vector<std::size_t> touched(Search& search, const KnownMistake& mistake, std::size_t record) {
     std::vector<std::size_t> places;
     if (!mistake.op.empty() && search.places().op(record) != mistake.op) return places;
-    if (!search.rerun().reached(record)) return places;
+    const bool once = search.rerun().tape().record(record).reads_parameters;  // its vjp writes to them as it runs
+    if (!search.rerun().reached(record) || once) return places;
     const Site site = search.rerun().site(record);
     const std::optional<Sent> sent = mistake.vjp(site);
     if (!sent) return places;
@@ -64,7 +65,8 @@ void try_mistake(Search& search, const KnownMistake& mistake) {
     for (const auto& [record, reach] : reaches) {
         const Places& places = search.places();
         consider_group(search, mistake, reaches, {record}, places.name(record));
-        const std::vector<std::size_t> layers = places.same_place(record), ops = places.same_op(record);
+        const auto& layers = places.same_place(record);
+        const auto& ops = places.same_op(record);
         if (layers.size() > 1 && layers.front() == record)
             consider_group(search, mistake, reaches, layers, places.name(record, true) + ", in every layer");
         if (ops.size() > layers.size() && ops.front() == record)

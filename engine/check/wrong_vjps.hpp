@@ -18,9 +18,23 @@ struct KnownMistake {
 /// Those of norms, rope, attention, softmax, losses, gathers and scans first, then those of any op.
 const std::vector<KnownMistake>& known_mistakes();
 
+void add_norm_mistakes(std::vector<KnownMistake>& all);
+void add_mistakes_in_time(std::vector<KnownMistake>& all);
+void add_mistakes_of_any_op(std::vector<KnownMistake>& all);
+
+/// A tensor with the elements f(i).
+Tensor<double> filled(const Shape& shape, const auto& f) {
+    std::vector<double> values(static_cast<std::size_t>(shape.size()));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = f(i);
+    return {shape, values};
+}
+
+/// The right vjp but for what it sends to input 0.
+std::optional<Sent> with_first(const Site& site, Tensor<double> dx);
+
 /// The right vjp, but what a chunk of positions sends to those before it is lost; for an op along `time_axis` of its
 /// output and axis 0 of its inputs, its sequences beginning at the offsets at a place among its inputs. Nothing for
-/// more than 1,024 chunks.
+/// more than 256 chunks.
 std::optional<Sent> lost_past(const Site& site, int time_axis, std::size_t offsets_place, Index chunk);
 
 /// c x, element by element.
