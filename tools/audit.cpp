@@ -210,7 +210,7 @@ std::string text_of(const std::string& model, const std::vector<Verdicts>& cases
     text += fmt::format("\n{:<{}} {:>12} {:>5} {:>10} {:>10} {:>10} {:>9}  {}\n", "worst case of", width, "shape", "",
                         "max error", "relative", "cosine", "ratio", "verdict");
     for (const GradRow& row : worst) text += line_of(row, width);
-    for (const std::string& found : explanations(cases)) text += "\none fault explains a case: " + found + "\n";
+    for (const std::string& found : explanations(cases)) text += "\none fault behind a case: " + found + "\n";
     return text + (agree ? "\nall parameters agree\n" : "\nsome parameters differ\n");
 }
 

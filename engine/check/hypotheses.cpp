@@ -136,6 +136,7 @@ void explain(GradReport& report, Tape<double>& tape, const Tensor<double>& outpu
     for (const auto& attempt : {try_edges, try_vjps, try_structures})
         if (!search.done()) attempt(search);
     if (search.best()) return tell(report, *search.best());
+    if (const auto place = locate(search)) tell(report, *place);
     if (search.capped())
         report.notes.push_back(
             fmt::format("the search for one fault gave up after {} backward passes", affordable_runs(tape)));

@@ -109,8 +109,8 @@ std::string GradReport::text() const {
     if (forward) text += line_of(*forward, width);
     for (const GradRow& row : rows) text += line_of(row, width);
     if (explanation)
-        text += fmt::format("\n  one fault explains {} of them: {}", explanation->parameters.size(),
-                            to_string(*explanation));
+        text +=
+            fmt::format("\n  one fault behind {} of them: {}", explanation->parameters.size(), to_string(*explanation));
     for (const std::string& note : notes) text += "\n  " + note;
     return text;
 }

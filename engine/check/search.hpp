@@ -41,7 +41,7 @@ public:
 
     const std::optional<Hypothesis>& best() const { return best_; }
     bool capped() const { return capped_; }
-    Rerun& rerun() { return rerun_; }
+    Rerun& rerun() const { return rerun_; }
     const Places& places() const { return places_; }
     std::span<const Claim> claims() const { return claims_; }
     const std::vector<bool>& wrong() const { return wrong_; }
@@ -69,5 +69,8 @@ void try_vjps(Search& search);
 /// Mistakes that concern several records: norms at the wrong side of a residual, past keys and values that give
 /// gradients to weights only, weight gradients formed with another tensor.
 void try_structures(Search& search);
+/// Where an unknown mistake must be, if all that differs, and nothing else, hangs on one gradient, or is one input of
+/// one op.
+std::optional<Hypothesis> locate(const Search& search);
 
 }  // namespace xtape::check

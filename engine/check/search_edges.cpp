@@ -69,81 +69,82 @@ double rounded(double c) {
     return std::abs(c - whole) < 1e-3 && std::abs(whole) <= 2 ? whole : c;
 }
 
-class NodeFit {
-public:
-    NodeFit(Search& search, const Node& node) : search_(search), node_(node), variables_(fitted_variables()) {}
+using Variables = std::vector<std::size_t>;
 
-    /// What is wrong at this node, if that explains the errors of the variables that only it explains.
-    std::vector<Share> shares() {
-        if (std::ranges::none_of(variables_, [&](std::size_t i) { return search_.claims()[i].wrong; })) return {};
-        if (!node_.variable && !search_.spend(static_cast<int>(node_.edges.size()))) return {};
-        Columns columns;
-        for (const Edge& edge : node_.edges) columns.push_back(flattened(search_.rerun().through(edge, node_)));
-        const std::vector<double> c = least_squares(columns, errors());
-        if (!fits(columns, c)) return {};
-        std::vector<Share> found;
-        for (std::size_t k = 0; k < c.size(); ++k)
-            if (std::abs(c[k]) > 1e-3) found.push_back({node_.edges[k], rounded(c[k])});
-        return found;
+Variables counting(const Search& search, const std::vector<bool>& reached) {
+    Variables variables;
+    for (std::size_t i = 0; i < reached.size(); ++i)
+        if (reached[i] && search.claims()[i].counts) variables.push_back(i);
+    return variables;
+}
+
+/// What the node reaches, but not what the same place of the layer before reaches: there are errors of its own.
+Variables of_own_layer(const Search& search, const Node& node) {
+    std::vector<bool> reached(search.claims().size());
+    if (node.variable) reached[*node.variable] = true;
+    if (!node.producer) return counting(search, reached);
+    reached = search.reach(*node.producer);
+    const auto& places = search.places().same_place(*node.producer);
+    const auto own = std::ranges::find(places, *node.producer);
+    if (own == places.begin()) return counting(search, reached);
+    const std::vector<bool> before = search.reach(*std::prev(own));
+    for (std::size_t i = 0; i < reached.size(); ++i) reached[i] = reached[i] && !before[i];
+    return counting(search, reached);
+}
+
+/// What the node reaches, but no earlier one at which gradients meet.
+Variables nearest(const Search& search, const Node& node) {
+    if (!node.producer) return {};
+    std::vector<bool> reached = search.reach(*node.producer);
+    for (const Node& other : search.rerun().nodes()) {
+        if (!other.producer || other.edges.size() < 2 || other.value >= node.value) continue;
+        const std::vector<bool>& before = search.rerun().reach(other.value);
+        for (std::size_t i = 0; i < reached.size(); ++i) reached[i] = reached[i] && !before[i];
     }
+    return counting(search, reached);
+}
 
-private:
-    /// What the node reaches, but not what the same place of the layer before reaches: there are errors of its own.
-    std::vector<std::size_t> fitted_variables() const {
-        std::vector<bool> reached(search_.claims().size());
-        if (node_.variable) reached[*node_.variable] = true;
-        if (node_.producer) {
-            reached = search_.reach(*node_.producer);
-            const auto& places = search_.places().same_place(*node_.producer);
-            const auto own = std::ranges::find(places, *node_.producer);
-            if (own != places.begin()) {
-                const std::vector<bool> before = search_.reach(*std::prev(own));
-                for (std::size_t i = 0; i < reached.size(); ++i) reached[i] = reached[i] && !before[i];
-            }
+/// Errors, or the gradients through an edge, of some variables, each in units of its tolerance.
+std::vector<double> flattened(const Search& search, const Variables& variables, const auto& element) {
+    std::vector<double> all;
+    for (const std::size_t i : variables) {
+        const Claim& claim = search.claims()[i];
+        for (std::size_t k = 0; k < claim.candidate.size(); ++k) all.push_back(element(i, k) / claim.tolerance);
+    }
+    return all;
+}
+
+bool fits(const Search& search, const Variables& variables, const Columns& columns, const std::vector<double>& c,
+          const std::vector<double>& errors) {
+    std::size_t at = 0;
+    for (const std::size_t i : variables) {
+        const Claim& claim = search.claims()[i];
+        for (std::size_t n = 0; n < claim.candidate.size(); ++n, ++at) {
+            double rest = errors[at];
+            for (std::size_t k = 0; k < c.size(); ++k) rest -= c[k] * columns[k][at];
+            if (!(std::abs(rest) * claim.tolerance <= claim.limit())) return false;
         }
-        std::vector<std::size_t> variables;
-        for (std::size_t i = 0; i < reached.size(); ++i)
-            if (reached[i] && search_.claims()[i].counts) variables.push_back(i);
-        return variables;
     }
+    return true;
+}
 
-    /// Of the fitted variables, each in units of its tolerance.
-    std::vector<double> flattened(const Rerun::Gradients& gradients) const {
-        std::vector<double> all;
-        for (const std::size_t i : variables_)
-            for (const double v : gradients[i].values()) all.push_back(v / search_.claims()[i].tolerance);
-        return all;
-    }
-
-    std::vector<double> errors() const {
-        std::vector<double> all;
-        for (const std::size_t i : variables_) {
-            const Claim& claim = search_.claims()[i];
-            const auto truth = search_.rerun().right()[i].values();
-            for (std::size_t k = 0; k < truth.size(); ++k)
-                all.push_back((claim.candidate[k] - truth[k]) / claim.tolerance);
-        }
-        return all;
-    }
-
-    bool fits(const Columns& columns, const std::vector<double>& c) const {
-        const std::vector<double> error = errors();
-        std::size_t at = 0;
-        for (const std::size_t i : variables_) {
-            const Claim& claim = search_.claims()[i];
-            for (std::size_t n = 0; n < claim.candidate.size(); ++n, ++at) {
-                double rest = error[at];
-                for (std::size_t k = 0; k < c.size(); ++k) rest -= c[k] * columns[k][at];
-                if (!(std::abs(rest) * claim.tolerance <= claim.limit())) return false;
-            }
-        }
-        return true;
-    }
-
-    Search& search_;
-    const Node& node_;
-    std::vector<std::size_t> variables_;
-};
+/// What is wrong at a node, if that explains the errors of these variables.
+std::vector<Share> fitted(Search& search, const Node& node, const std::vector<Rerun::Gradients>& through,
+                          const Variables& variables) {
+    const auto truth = [&](std::size_t i, std::size_t k) { return search.rerun().right()[i].data()[k]; };
+    const std::vector<double> errors = flattened(
+        search, variables, [&](std::size_t i, std::size_t k) { return search.claims()[i].candidate[k] - truth(i, k); });
+    Columns columns;
+    for (const Rerun::Gradients& gradients : through)
+        columns.push_back(
+            flattened(search, variables, [&](std::size_t i, std::size_t k) { return gradients[i].data()[k]; }));
+    const std::vector<double> c = least_squares(columns, errors);
+    std::vector<Share> found;
+    if (!fits(search, variables, columns, c, errors)) return found;
+    for (std::size_t k = 0; k < c.size(); ++k)
+        if (std::abs(c[k]) > 1e-3) found.push_back({node.edges[k], rounded(c[k])});
+    return found;
+}
 
 std::string readers(const Search& search, const std::vector<Edge>& edges, bool every_layer) {
     std::vector<std::string> names;
@@ -159,23 +160,29 @@ std::string single_diagnosis(double c, const std::string& gradient) {
     return fmt::format("constant factor {:.6g}: the gradient of {}", 1 + c, gradient);
 }
 
+bool same(const Edge& a, const Edge& b) { return a.record == b.record && a.place == b.place; }
+
+/// The edges of a node that have no share in what is wrong.
+std::vector<Edge> others(const Node& node, const std::vector<Share>& shares) {
+    std::vector<Edge> rest;
+    for (const Edge& edge : node.edges)
+        if (std::ranges::none_of(shares, [&](const Share& share) { return same(share.edge, edge); }))
+            rest.push_back(edge);
+    return rest;
+}
+
 /// Empty where the shares make no sense together.
 std::string diagnosis_of(const Search& search, const Node& node, const std::vector<Share>& shares, bool every_layer) {
     const std::string value = search.places().value_name(node, every_layer);
-    std::vector<Edge> wrong, right;
+    std::vector<Edge> wrong;
     for (const Share& share : shares) wrong.push_back(share.edge);
-    if (shares.size() == 1)
-        return single_diagnosis(shares[0].c, value + " through " + readers(search, wrong, every_layer));
+    const std::vector<Edge> right = others(node, shares);
     const double c = shares[0].c;
-    if (!std::ranges::all_of(shares, [c](const Share& share) { return std::abs(share.c - c) < 1e-3; })) return {};
-    if (shares.size() == node.edges.size()) return single_diagnosis(c, value);
-    if (c != -1) return single_diagnosis(c, value + " through " + readers(search, wrong, every_layer));
-    for (const Edge& edge : node.edges)
-        if (std::ranges::none_of(wrong,
-                                 [&](const Edge& e) { return e.record == edge.record && e.place == edge.place; }))
-            right.push_back(edge);
-    if (right.size() > wrong.size())
-        return single_diagnosis(-1, value + " through " + readers(search, wrong, every_layer));
+    const bool alike = std::ranges::all_of(shares, [c](const Share& share) { return std::abs(share.c - c) < 1e-3; });
+    if (!alike) return {};
+    if (right.empty() && wrong.size() > 1) return single_diagnosis(c, value);
+    if (wrong.size() == 1 || c != -1 || right.size() > wrong.size())
+        return single_diagnosis(c, value + " through " + readers(search, wrong, every_layer));
     return fmt::format("overwritten instead of accumulated: of the {} gradients of {} only that through {} is left",
                        node.edges.size(), value, readers(search, right, every_layer));
 }
@@ -207,6 +214,38 @@ std::vector<Share> in_every_layer(const Search& search, const std::vector<Share>
     return all;
 }
 
+/// The same at every op of that name.
+void consider_every_op(Search& search, const Share& share, std::size_t more_than) {
+    std::vector<Share> shares;
+    for (const std::size_t record : search.places().same_op(share.edge.record))
+        shares.push_back({{record, share.edge.place}, share.c});
+    if (shares.size() <= more_than) return;
+    Hypothesis every = hypothesis_of(search, shares);
+    const std::string op(search.places().op(share.edge.record));
+    every.diagnosis = single_diagnosis(share.c, fmt::format("input {} through {}", share.edge.place, op));
+    every.scope = "every " + op;
+    search.consider(every);
+}
+
+/// One op replaces, wherever it stands, what others have sent to its input.
+void consider_overwriting_op(Search& search, const std::vector<Edge>& left, std::size_t more_than) {
+    if (left.empty()) return;
+    const std::string_view op = search.places().op(left[0].record);
+    const auto is_op = [&](const Edge& edge) { return search.places().op(edge.record) == op; };
+    if (!std::ranges::all_of(left, is_op)) return;
+    std::vector<Share> shares;
+    for (const Node& node : search.rerun().nodes()) {
+        if (std::ranges::none_of(node.edges, is_op)) continue;
+        for (const Edge& edge : node.edges)
+            if (!is_op(edge)) shares.push_back({edge, -1});
+    }
+    if (shares.size() <= more_than) return;
+    Hypothesis every = hypothesis_of(search, shares);
+    every.diagnosis = fmt::format("overwritten instead of accumulated: {} replaces what else its input is sent", op);
+    every.scope = fmt::format("every {}", op);
+    search.consider(every);
+}
+
 void consider_shares(Search& search, const Node& node, const std::vector<Share>& shares) {
     Hypothesis one = hypothesis_of(search, shares);
     one.diagnosis = diagnosis_of(search, node, shares, false);
@@ -220,16 +259,24 @@ void consider_shares(Search& search, const Node& node, const std::vector<Share>&
         every.scope = "in every layer";
         search.consider(every);
     }
-    if (shares.size() > 1) return;
-    std::vector<Share> ops;
-    for (const std::size_t record : search.places().same_op(shares[0].edge.record))
-        ops.push_back({{record, shares[0].edge.place}, shares[0].c});
-    if (ops.size() <= layers.size()) return;
-    Hypothesis every = hypothesis_of(search, ops);
-    const std::string op(search.places().op(shares[0].edge.record));
-    every.diagnosis = single_diagnosis(shares[0].c, fmt::format("input {} through {}", shares[0].edge.place, op));
-    every.scope = "every " + op;
-    search.consider(every);
+    if (shares.size() == 1) consider_every_op(search, shares[0], layers.size());
+    if (shares[0].c == -1) consider_overwriting_op(search, others(node, shares), layers.size());
+}
+
+void try_node(Search& search, const Node& node) {
+    std::vector<Variables> tried;
+    std::vector<Rerun::Gradients> through;
+    for (const Variables& variables : {of_own_layer(search, node), nearest(search, node)}) {
+        const bool wrong = std::ranges::any_of(variables, [&](std::size_t i) { return search.claims()[i].wrong; });
+        if (!wrong || search.done() || std::ranges::find(tried, variables) != tried.end()) continue;
+        tried.push_back(variables);
+        if (through.empty()) {
+            if (!node.variable && !search.spend(static_cast<int>(node.edges.size()))) return;
+            for (const Edge& edge : node.edges) through.push_back(search.rerun().through(edge, node));
+        }
+        const std::vector<Share> shares = fitted(search, node, through, variables);
+        if (!shares.empty()) consider_shares(search, node, shares);
+    }
 }
 
 }  // namespace
@@ -237,8 +284,7 @@ void consider_shares(Search& search, const Node& node, const std::vector<Share>&
 void try_edges(Search& search) {
     for (const Node& node : search.rerun().nodes()) {
         if (search.done()) return;
-        const std::vector<Share> shares = NodeFit(search, node).shares();
-        if (!shares.empty()) consider_shares(search, node, shares);
+        try_node(search, node);
     }
 }
 

@@ -57,6 +57,17 @@ std::optional<Sent> norm_vjp(const Site& site, bool centred, NormFormula formula
     return with_first(site, {x.shape(), dx});
 }
 
+/// dw formed with x in place of x̂ = (x − mean) / r, or with the output.
+std::optional<Sent> norm_weight_from(const Site& site, const Tensor<double>& x) {
+    if (site.right.size() < 2 || !site.right[1] || x.shape() != site.dy.shape()) return {};
+    std::vector<double> dw(site.right[1].values().size());
+    if (dw.size() != static_cast<std::size_t>(x.shape().columns())) return {};
+    for (std::size_t i = 0; i < x.values().size(); ++i) dw[i % dw.size()] += site.dy.data()[i] * x.data()[i];
+    Sent sent = site.right;
+    sent[1] = Tensor<double>(sent[1].shape(), dw);
+    return sent;
+}
+
 /// g = dy, the weight forgotten.
 std::optional<Sent> norm_without_weight(const Site& site) {
     const Tensor<double> w = site.input(1);
@@ -97,6 +108,10 @@ void add_norm_mistakes(std::vector<KnownMistake>& all) {
             all.push_back(
                 {op, row.what, [centred = centred, dx = row.dx](const Site& s) { return norm_vjp(s, centred, dx); }});
         all.push_back({op, "the norm's weight is left out of the gradient of its input", norm_without_weight});
+        all.push_back({op, "the gradient of the norm's weight is formed with its input, which is not normalised",
+                       [](const Site& s) { return norm_weight_from(s, s.input(0)); }});
+        all.push_back({op, "the gradient of the norm's weight is formed with its output, which has the weight in it",
+                       [](const Site& s) { return norm_weight_from(s, s.output()); }});
     }
 }
 

@@ -59,7 +59,7 @@ TEST_CASE("audit: rows that have no diagnosis of their own get that of the fault
     CHECK(outcome.status == 1);
     const std::string found = "the gradient to past keys and values is dropped (causal_attention at layers.0)";
     CHECK(outcome.out.find("differs: " + found) != std::string::npos);
-    const std::size_t first = outcome.out.find("one fault explains a case: " + found);
+    const std::size_t first = outcome.out.find("one fault behind a case: " + found);
     REQUIRE(first != std::string::npos);
-    CHECK(outcome.out.find("one fault explains a case: " + found, first + 1) == std::string::npos);
+    CHECK(outcome.out.find("one fault behind a case: " + found, first + 1) == std::string::npos);
 }
