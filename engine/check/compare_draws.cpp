@@ -196,10 +196,10 @@ GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T
                                .factors = options.factors,
                                .seed = options.seed};
     GradReport report = judge(evidence, judging);
-    explain(report, forward.f64, draw.inputs, draw.cotangent, evidence);
     if (!output.empty())
         report.forward = judge_forward(
             {"forward", draw.truth.y.shape(), widened(draw.truth.y), widened(output), noise.back(), {}}, judging);
+    explain(report, forward.f64, draw.inputs, draw.cotangent, evidence);
     return report;
 }
 

@@ -133,10 +133,11 @@ void explain(GradReport& report, Tape<double>& tape, const Tensor<double>& outpu
     for (const GradRow& row : report.rows) names.push_back(row.name);
     Rerun rerun(tape, output, cotangent, {of.begin(), of.end()});
     Search search(rerun, names, claims_of(report, *all), affordable_runs(tape));
-    for (const auto& attempt : {try_edges, try_vjps, try_structures})
+    for (const auto& attempt : {try_known_ops, try_edges, try_any_op, try_structures})
         if (!search.done()) attempt(search);
     if (search.best()) return tell(report, *search.best());
-    if (const auto place = locate(search)) tell(report, *place);
+    const bool same_function = !report.forward || report.forward->verdict == Verdict::agree;
+    if (const auto place = locate(search); place && same_function) tell(report, *place);
     if (search.capped())
         report.notes.push_back(
             fmt::format("the search for one fault gave up after {} backward passes", affordable_runs(tape)));

@@ -11,7 +11,7 @@ namespace xtape::check {
 /// a thousandth of their errors: at every edge of the tape a gradient dropped, added twice, negated or scaled, at every
 /// op the known mistakes of its vjp; in one place, in every layer, or wherever that op stands. Puts what it finds
 /// into `report.explanation`, and into the diagnosis of rows that have none; of a mistake that is not known it says
-/// where it must be. Notes when it gave up early.
+/// where it must be, unless the forward differs too. Notes when it gave up early.
 /// The tape keeps its records and made `output`; rows and candidates (empty: zeros) are those of `of`, in order.
 void explain(GradReport& report, Tape<double>& tape, const Tensor<double>& output, const Tensor<double>& cotangent,
              std::span<const Tensor<double>* const> of, std::span<const std::vector<double>> candidates);

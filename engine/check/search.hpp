@@ -64,8 +64,9 @@ private:
 
 /// A gradient that is dropped, added twice, negated, scaled or overwritten, at every value of the tape.
 void try_edges(Search& search);
-/// The known mistakes of each op's vjp.
-void try_vjps(Search& search);
+/// The known mistakes of the vjps of known ops, and those of any op.
+void try_known_ops(Search& search);
+void try_any_op(Search& search);
 /// Mistakes that concern several records: norms at the wrong side of a residual, past keys and values that give
 /// gradients to weights only, weight gradients formed with another tensor.
 void try_structures(Search& search);

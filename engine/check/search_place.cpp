@@ -31,6 +31,27 @@ std::string gradient_behind_all(const Search& search) {
     return fmt::format("{}{}", fmt::join(shown, ", or "), sent.size() > most ? ", or what follows" : "");
 }
 
+/// What one record sends to several of its inputs, of which each reaches only what is wrong.
+std::string record_behind_all(const Search& search) {
+    const Rerun& rerun = search.rerun();
+    const auto only_wrong = [&](const std::vector<bool>& reached) {
+        for (std::size_t i = 0; i < reached.size(); ++i)
+            if (search.claims()[i].counts && reached[i] && !search.wrong()[i]) return false;
+        return true;
+    };
+    for (std::size_t record = rerun.records(); record-- > 0;) {
+        const auto inputs = search.rerun().tape().record(record).inputs();
+        std::vector<std::size_t> places;
+        for (std::size_t k = 0; k < inputs.size(); ++k) {
+            const bool sent = rerun.reached(record) && rerun.sent({record, k});
+            if (sent && only_wrong(rerun.reach(inputs[k]))) places.push_back(k);
+        }
+        if (places.size() > 1 && is_all_that_differs(search, search.reach(std::span(&record, 1), places)))
+            return fmt::format("what {} sends to its inputs {}", search.places().name(record), fmt::join(places, ", "));
+    }
+    return {};
+}
+
 /// All that is wrong is what one op, wherever it stands, sends to the variable at one place among its inputs.
 std::string input_behind_all(const Search& search) {
     std::string behind;
@@ -50,6 +71,9 @@ std::string input_behind_all(const Search& search) {
 std::optional<Hypothesis> locate(const Search& search) {
     if (std::string sent = gradient_behind_all(search); !sent.empty())
         return Hypothesis{.diagnosis = "not a known mistake, but all that differs hangs on one gradient",
+                          .scope = std::move(sent)};
+    if (std::string sent = record_behind_all(search); !sent.empty())
+        return Hypothesis{.diagnosis = "not a known mistake, but all that differs hangs on the gradients of one op",
                           .scope = std::move(sent)};
     if (std::string input = input_behind_all(search); !input.empty())
         return Hypothesis{.diagnosis = "not a known mistake, but all that differs is of one kind",

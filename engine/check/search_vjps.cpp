@@ -252,11 +252,14 @@ void try_weight_inputs(Search& search) {
 
 }  // namespace
 
-void try_vjps(Search& search) {
-    for (const KnownMistake& mistake : known_mistakes()) {
-        if (search.done()) return;
-        try_mistake(search, mistake);
-    }
+void try_known_ops(Search& search) {
+    for (const KnownMistake& mistake : known_mistakes())
+        if (!mistake.op.empty() && !search.done()) try_mistake(search, mistake);
+}
+
+void try_any_op(Search& search) {
+    for (const KnownMistake& mistake : known_mistakes())
+        if (mistake.op.empty() && !search.done()) try_mistake(search, mistake);
 }
 
 void try_structures(Search& search) {
