@@ -37,14 +37,17 @@ Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, d
         "logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
 }
 
-/// Looks for one fault behind all that differs.
-void explain_case(const AuditSubject& subject, std::span<const NamedParameter> parameters, const Evaluation& candidate,
-                  GradReport& report) {
+/// Looks for one fault behind all that differs, in f64 where something does.
+void explain_case(const AuditSubject& subject, std::span<const NamedParameter> parameters,
+                  const Evaluation& reference64, const Evaluation& reference32, Verdicts& verdicts) {
+    if (verdicts.f64.passed() && verdicts.f32.passed()) return;
+    const bool in64 = !verdicts.f64.passed();
     Tape<double> tape({.keep_records = true});
     const Tensor<double> loss = subject.loss();
     std::vector<const Tensor<double>*> of;
     for (const NamedParameter& named : parameters) of.push_back(named.parameter);
-    check::explain(report, tape, loss, Tensor<double>::full({}, 1), of, candidate.gradients);
+    check::explain(in64 ? verdicts.f64 : verdicts.f32, tape, loss, Tensor<double>::full({}, 1), of,
+                   (in64 ? reference64 : reference32).gradients);
 }
 
 Verdicts judge_case(const AuditCase& item, const std::string& fault) {
@@ -90,10 +93,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     const Evaluation reference32 = subject->reference32(fault);
     verdicts.f32 = judge(evidence(reference32, true), options);
     verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
-    if (!verdicts.f64.passed())
-        explain_case(*subject, parameters, reference64, verdicts.f64);
-    else if (!verdicts.f32.passed())
-        explain_case(*subject, parameters, reference32, verdicts.f32);
+    explain_case(*subject, parameters, reference64, reference32, verdicts);
     verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step});
     return verdicts;
 }

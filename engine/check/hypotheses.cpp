@@ -136,8 +136,10 @@ void explain(GradReport& report, Tape<double>& tape, const Tensor<double>& outpu
     for (const auto& attempt : {try_known_ops, try_edges, try_any_op, try_structures})
         if (!search.done()) attempt(search);
     if (search.best()) return tell(report, *search.best());
-    const bool same_function = !report.forward || report.forward->verdict == Verdict::agree;
-    if (const auto place = locate(search); place && same_function) tell(report, *place);
+    if (report.forward && report.forward->verdict != Verdict::agree)
+        tell(report, {.diagnosis = "no mistake of the backward alone", .scope = "the forward differs too"});
+    else if (const auto place = locate(search))
+        tell(report, *place);
     if (search.capped())
         report.notes.push_back(
             fmt::format("the search for one fault gave up after {} backward passes", affordable_runs(tape)));
