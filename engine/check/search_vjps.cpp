@@ -153,9 +153,40 @@ std::vector<std::size_t> projection_of(Search& search, detail::ValueId value) {
     return {};
 }
 
+/// Attention as it is, but for each record of the projections of keys and values: weights get what is theirs, inputs
+/// only what comes from their own position.
+class PresentInputs {
+public:
+    std::optional<Sent> operator()(const Site& site) {
+        const auto inputs = site.rerun.tape().record(site.index).inputs();
+        if (site.rerun.tape().record(site.index).name() == "causal_attention") {
+            const std::optional<Sent> present = lost_past(site, 0, 3, 1);
+            for (const std::size_t k : {1u, 2u})
+                if (present) leave(site, inputs[k], (*present)[k]);
+            return {};
+        }
+        const auto own = own_.find(site.index);
+        if (own == own_.end()) return {};
+        const Sent present = site.vjp(own->second);
+        Sent sent = site.right;
+        for (std::size_t k = 0; k < sent.size(); ++k) {
+            if (!sent[k] || !site.rerun.producer(inputs[k])) continue;
+            if (weighted(site.rerun, inputs)) sent[k] = present[k];
+            leave(site, inputs[k], present[k]);
+        }
+        return sent;
+    }
+
+private:
+    void leave(const Site& site, detail::ValueId value, const Tensor<double>& gradient) {
+        if (const auto producer = site.rerun.producer(value)) own_[*producer] = gradient;
+    }
+
+    std::map<std::size_t, Tensor<double>> own_;  ///< by record: what its output is sent from its own position
+};
+
 /// Keys and values of past positions give gradients to their weights, but send nothing to their inputs.
 void try_past_inputs(Search& search) {
-    std::vector<std::size_t> attentions;
     Hypothesis hypothesis{.diagnosis =
                               "past keys and values give gradients to their weights but send nothing to the "
                               "activations that they are made of",
@@ -171,28 +202,8 @@ void try_past_inputs(Search& search) {
         const std::vector<bool> reach = search.reach(i);
         for (std::size_t v = 0; v < reach.size(); ++v) hypothesis.reach[v] = hypothesis.reach[v] || reach[v];
     }
-    const auto own = std::make_shared<std::map<std::size_t, Tensor<double>>>();  // what each gets of its own position
-    hypothesis.vjp = [own](const Site& site) -> std::optional<Sent> {
-        const auto inputs = site.rerun.tape().record(site.index).inputs();
-        const auto leave = [&](std::size_t k, const Sent& sent) {
-            if (const auto producer = site.rerun.producer(inputs[k])) (*own)[*producer] = sent[k];
-        };
-        if (site.rerun.tape().record(site.index).name() == "causal_attention") {
-            const std::optional<Sent> present = lost_past(site, 0, 3, 1);
-            for (const std::size_t k : {1u, 2u})
-                if (present) leave(k, *present);
-            return {};
-        }
-        if (!own->contains(site.index)) return {};
-        const Sent present = site.vjp(own->at(site.index));
-        Sent sent = site.right;
-        for (std::size_t k = 0; k < sent.size(); ++k) {
-            if (!sent[k] || !site.rerun.producer(inputs[k])) continue;
-            if (weighted(site.rerun, inputs)) sent[k] = present[k];
-            leave(k, present);
-        }
-        return sent;
-    };
+    const auto vjp = std::make_shared<PresentInputs>();
+    hypothesis.vjp = [vjp](const Site& site) { return (*vjp)(site); };
     if (!hypothesis.records.empty()) search.consider(hypothesis);
 }
 

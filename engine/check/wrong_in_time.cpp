@@ -63,7 +63,7 @@ std::optional<Sent> attention_scaled(const Site& site, bool twice) {
     const double width = static_cast<double>(site.input(0).shape()[1] / options->heads);
     const double scale = options->scale == 0 ? 1 / std::sqrt(width) : options->scale;
     Sent sent = site.right;
-    for (const std::size_t k : {0, 1}) sent[k] = scaled(sent[k], twice ? scale : 1 / scale);
+    for (const std::size_t k : {0u, 1u}) sent[k] = scaled(sent[k], twice ? scale : 1 / scale);
     return sent;
 }
 
