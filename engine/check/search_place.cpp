@@ -47,7 +47,8 @@ std::string record_behind_all(const Search& search) {
             if (sent && only_wrong(rerun.reach(inputs[k]))) places.push_back(k);
         }
         if (places.size() > 1 && is_all_that_differs(search, search.reach(std::span(&record, 1), places)))
-            return fmt::format("what {} sends to its inputs {}", search.places().name(record), fmt::join(places, ", "));
+            return fmt::format("what {} sends to its inputs {}, or what follows", search.places().name(record),
+                               fmt::join(places, ", "));
     }
     return {};
 }

@@ -374,6 +374,14 @@ TEST_CASE("explain: a fault of attention's softmax") {
           "the sum over the row is missing from the vjp of attention's softmax");
     CHECK(explanation_of(right, [&](In in) { return by_hand(in, true, 1); }, {qkv(1), qkv(2), qkv(3)}) ==
           "attention's scale is left out of the gradients of queries and keys");
+    const auto not_weighed = [&](In in) {  // dS = dP
+        const D right = causal_attention(in[0], in[1], in[2], {}, {});
+        const D scores = 0.5 * matmul(in[0], in[1], {.transpose_b = true});
+        return as_if(right, matmul(scores, detach(in[2])) +
+                                by_hand(std::vector{detach(in[0]), detach(in[1]), in[2]}, true, 0.5));
+    };
+    CHECK(explanation_of(right, not_weighed, {qkv(1), qkv(2), qkv(3)}) ==
+          "not a known mistake, but all that differs hangs on the gradients of one op");
 }
 
 TEST_CASE("explain: an unknown mistake is placed where all that differs hangs on it") {
