@@ -158,6 +158,16 @@ public:
         return bytes;
     }
 
+    ValueId index_input(int place) const override {
+        const auto i = static_cast<std::size_t>(place);
+        return i < arity && indexed[i] ? inputs_[i] : no_value;
+    }
+    const void* options([[maybe_unused]] const std::type_info& type) const override {
+        if constexpr (requires(const Op& op) { op.options; })
+            return type == typeid(op_.options) ? &op_.options : nullptr;
+        return nullptr;
+    }
+
 private:
     template <std::uint32_t Covered, int I> static Reads reads_from(std::uint32_t wanted) {
         if constexpr (I == arity) {

@@ -271,7 +271,7 @@ template <class T> void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent)
     for (std::size_t i = records_.size(); i-- > 0;) {
         Record<T>& record = *records_[i];
         Value<T>& output = values_[record.output];
-        if (output.grad && output.wants_grad) replay_vjp(record);
+        if (output.grad && output.wants_grad) hook_ ? hook_(i, record) : replay_vjp(record);
         if (options_.keep_records) continue;
         output.grad = {};
         output.data = {};

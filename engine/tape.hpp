@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <typeinfo>
 #include <vector>
 
 namespace xtape {
@@ -61,6 +62,10 @@ public:
     virtual void forward(Tape<T>& tape) = 0;
     /// Of what the forward saved for the vjp.
     virtual std::size_t saved_bytes() const = 0;
+    /// For a check that knows the op: the Indices it reads at a place among its inputs, and its attribute `options`,
+    /// where it has one of that type.
+    virtual ValueId index_input(int) const { return no_value; }
+    virtual const void* options(const std::type_info&) const { return nullptr; }
 
     static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
     static void operator delete(void* block, std::size_t bytes) { pool_release(block, bytes); }
@@ -135,6 +140,11 @@ public:
     void replay();
     /// For a tape that keeps its records: the present value of a tensor that it recorded.
     Tensor<T> value(const Tensor<T>& x) const;
+    /// For checks: what a sweep calls in place of the vjp of record i, which it may call, or send other gradients with
+    /// `pass`. An empty one ends that.
+    using VjpHook = std::function<void(std::size_t i, detail::Record<T>& record)>;
+    void hook_vjps(VjpHook hook) { hook_ = std::move(hook); }
+    detail::Record<T>& record(std::size_t i) { return *records_[i]; }
 
     std::vector<RecordInfo> records() const;
     const std::vector<ProfileRow>& profile() const { return profile_; }
@@ -208,6 +218,7 @@ private:
     Table<detail::IndexValue> indices_;
     std::vector<std::pair<const detail::ParameterState<T>*, Tensor<T>*>> sinks_;
     std::vector<ProfileRow> profile_;
+    VjpHook hook_;
 };
 
 /// Records nothing while it lives.

@@ -1,3 +1,4 @@
+#include <xtape/engine/check/hypotheses.hpp>
 #include <xtape/tools/audit.hpp>
 #include <xtape/tools/report_html.hpp>
 
@@ -20,6 +21,7 @@ struct Verdicts {
     GradReport differences;  ///< the tape against finite differences
 
     bool agree() const { return f64.passed() && f32.passed() && differences.passed(); }
+    const std::optional<Explanation>& explanation() const { return f64.passed() ? f32.explanation : f64.explanation; }
 };
 
 double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
@@ -34,6 +36,19 @@ double relative_error(const std::vector<double>& a, const std::vector<double>& b
 Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
     return {
         "logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
+}
+
+/// Looks for one fault behind all that differs, in f64 where something does.
+void explain_case(const AuditSubject& subject, std::span<const NamedParameter> parameters,
+                  const Evaluation& reference64, const Evaluation& reference32, Verdicts& verdicts) {
+    if (verdicts.f64.passed() && verdicts.f32.passed()) return;
+    const bool in64 = !verdicts.f64.passed();
+    Tape<double> tape({.keep_records = true});
+    const Tensor<double> loss = subject.loss();
+    std::vector<const Tensor<double>*> of;
+    for (const NamedParameter& named : parameters) of.push_back(named.parameter);
+    check::explain(in64 ? verdicts.f64 : verdicts.f32, tape, loss, Tensor<double>::full({}, 1), of,
+                   (in64 ? reference64 : reference32).gradients);
 }
 
 Verdicts judge_case(const AuditCase& item, const std::string& fault) {
@@ -79,6 +94,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
     const Evaluation reference32 = subject->reference32(fault);
     verdicts.f32 = judge(evidence(reference32, true), options);
     verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
+    explain_case(*subject, parameters, reference64, reference32, verdicts);
     verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step});
     return verdicts;
 }
@@ -138,6 +154,17 @@ std::vector<GradRow> worst_rows(const std::vector<Verdicts>& cases) {
     return worst;
 }
 
+/// Each of them once.
+std::vector<std::string> explanations(const std::vector<Verdicts>& cases) {
+    std::vector<std::string> all;
+    for (const Verdicts& verdicts : cases) {
+        if (!verdicts.explanation()) continue;
+        const std::string text = to_string(*verdicts.explanation());
+        if (std::ranges::find(all, text) == all.end()) all.push_back(text);
+    }
+    return all;
+}
+
 double largest_relative(const GradReport& report) {
     double largest = 0;
     for (const GradRow& row : report.rows) {
@@ -154,6 +181,7 @@ Json to_json(const std::string& model, const std::vector<Verdicts>& cases, bool 
         Json rows = Json::array();
         for (const GradRow& row : telling_rows(verdicts)) rows.push_back(to_json(row));
         json["cases"].push_back({{"settings", verdicts.settings}, {"agree", verdicts.agree()}, {"parameters", rows}});
+        if (const auto& found = verdicts.explanation()) json["cases"].back()["explanation"] = to_string(*found);
         reference = std::max(reference, largest_relative(verdicts.f64));
         difference = std::max(difference, largest_relative(verdicts.differences));
     }
@@ -189,6 +217,7 @@ std::string text_of(const std::string& model, const std::vector<Verdicts>& cases
     text += fmt::format("\n{:<{}} {:>12} {:>5} {:>10} {:>10} {:>10} {:>9}  {}\n", "worst case of", width, "shape", "",
                         "max error", "relative", "cosine", "ratio", "verdict");
     for (const GradRow& row : worst) text += line_of(row, width);
+    for (const std::string& found : explanations(cases)) text += "\none fault behind a case: " + found + "\n";
     return text + (agree ? "\nall parameters agree\n" : "\nsome parameters differ\n");
 }
 

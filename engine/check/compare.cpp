@@ -53,6 +53,7 @@ void give_verdict(GradRow& row, const Evidence& evidence, std::span<const double
                                          .truth = truth,
                                          .shape = row.shape,
                                          .tolerance = tolerance,
+                                         .noise = row.noise,
                                          .factors = options.factors,
                                          .hypotheses = evidence.hypotheses});
     }

@@ -139,9 +139,10 @@ GradReport compare(const Forward& forward, const B& backward, std::span<const Te
 /// std::vector<T>), which is compared first. Typed for float it is judged by the f32 noise floor (of the tape on four
 /// draws, and of its own rounding up to 1e-5), for double by `f64_tolerance`, with `auto` parameters by both.
 ///
-/// Elements at a kink of the forward are left out of the verdict where they differ, and counted in the notes. A backward
-/// that gives other bits in a second run is said to be nondeterministic. Token ids and targets are no inputs, as they
-/// have no gradient: both callables capture them, `[&](const auto& table) { return sum(embedding(table, ids)); }`.
+/// Elements at a kink of the forward are left out of the verdict where they differ, and counted in the notes. A
+/// backward that gives other bits in a second run is said to be nondeterministic. Token ids and targets are no inputs,
+/// as they have no gradient: both callables capture them, `[&](const auto& table) { return sum(embedding(table, ids));
+/// }`.
 template <class Forward, class B, std::size_t N>
 GradReport compare(const Forward& forward, const B& backward, const Tensor<double> (&inputs)[N],
                    const CompareOptions& options = {}) {

@@ -1,6 +1,7 @@
 // compare: a candidate judged on all draws, and the worst of each gradient reported.
 #include <xtape/engine/check/diagnose.hpp>
 #include <xtape/engine/check/draws.hpp>
+#include <xtape/engine/check/hypotheses.hpp>
 #include <xtape/engine/check/kinks.hpp>
 
 #include <algorithm>
@@ -117,6 +118,7 @@ GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T
                                         relative(noise.back(), draw.truth.y),
                                         {}},
                                        judging);
+    explain(report, forward.f64, draw.inputs, draw.cotangent, evidence);
     return report;
 }
 
@@ -171,6 +173,7 @@ struct Worst {
             return;
         }
         if (one.forward && (!report.forward || worse(*one.forward, *report.forward))) report.forward = one.forward;
+        if (!report.explanation) report.explanation = one.explanation;
         for (std::size_t i = 0; i < places.size(); ++i) {
             GradRow& row = report.rows[i];
             const Index most = std::max(row.left_out, one.rows[i].left_out);
@@ -199,6 +202,7 @@ void judge_all(GradReport& report, const Forward& forward, std::span<const Trial
     for (std::size_t i = 0; i < found.rows.size(); ++i)
         add_note_of_place(found, worst.first.rows[i], found.rows[i], first.place, worst.places[i]);
     if (found.forward && (!report.forward || worse(*found.forward, *report.forward))) report.forward = found.forward;
+    if (found.explanation) report.explanation = found.explanation;
     report.rows.insert(report.rows.end(), found.rows.begin(), found.rows.end());
     for (const std::string& note : found.notes) add_note(report, note);
 }

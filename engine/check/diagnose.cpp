@@ -126,6 +126,86 @@ std::string missing_columns(const Suspect& suspect) {
     return suspect.shape.rank() < 2 ? "" : missing(suspect, -1, "column");
 }
 
+/// The elements of line `k` of those that run along an axis: row k of axis 0, column k of axis −1.
+struct LinesOf {
+    std::size_t count, length, step, stride;
+
+    LinesOf(const Shape& shape, int axis)
+        : count(static_cast<std::size_t>(shape[axis])),
+          length(static_cast<std::size_t>(shape.size()) / count),
+          step(axis == 0 ? length : 1),
+          stride(axis == 0 ? 1 : count) {}
+    double at(Values values, std::size_t line, std::size_t i) const { return values[line * step + i * stride]; }
+};
+
+/// For each wrong line of the candidate, in order, the line of the truth that it is; empty unless they are the wrong
+/// lines in another order.
+std::vector<Index> sources_of(const Suspect& suspect, const std::vector<Index>& wrong, const LinesOf& lines) {
+    const auto first = [&](Index line) { return lines.at(suspect.truth, static_cast<std::size_t>(line), 0); };
+    std::vector<Index> left = wrong, sources;
+    std::ranges::stable_sort(left, {}, first);
+    for (const Index line : wrong) {
+        const auto is_source = [&](Index source) {
+            for (std::size_t i = 0; i < lines.length; ++i) {
+                const double truth = lines.at(suspect.truth, static_cast<std::size_t>(source), i);
+                const double there = lines.at(suspect.candidate, static_cast<std::size_t>(line), i);
+                if (!(std::abs(there - truth) <= suspect.tolerance)) return false;
+            }
+            return true;
+        };
+        const double begin = lines.at(suspect.candidate, static_cast<std::size_t>(line), 0) - suspect.tolerance;
+        auto at = std::ranges::lower_bound(left, begin, {}, first);
+        while (at != left.end() && first(*at) <= begin + 2 * suspect.tolerance && !is_source(*at)) ++at;
+        if (at == left.end() || !is_source(*at)) return {};
+        sources.push_back(*at);
+        left.erase(at);
+    }
+    return sources;
+}
+
+std::string permuted(const Suspect& suspect, int axis, std::string_view noun) {
+    const std::vector<Index> wrong = lines_along(suspect, axis).wrong;
+    if (wrong.size() < 2) return {};
+    const std::vector<Index> sources = sources_of(suspect, wrong, LinesOf(suspect.shape, axis));
+    if (sources.empty()) return {};
+    constexpr std::size_t most = 6;
+    std::vector<std::string> moves;
+    for (std::size_t i = 0; i < std::min(sources.size(), most); ++i)
+        moves.push_back(fmt::format("{} holds {}", wrong[i], sources[i]));
+    return fmt::format("{}s permuted: {} {}{}", noun, noun, fmt::join(moves, ", "),
+                       sources.size() > most ? fmt::format(", ... ({} of them)", sources.size()) : "");
+}
+
+std::string permuted_rows(const Suspect& suspect) {
+    if (suspect.shape.rank() == 0) return {};
+    return permuted(suspect, 0, suspect.shape.rank() == 1 ? "element" : "row");
+}
+
+std::string permuted_columns(const Suspect& suspect) {
+    return suspect.shape.rank() < 2 ? "" : permuted(suspect, -1, "column");
+}
+
+/// Small errors that have nothing to do with the gradient: of either sign, spread evenly, correlated with nothing.
+std::string rounding_only(const Suspect& suspect) {
+    constexpr double most = 1e3;
+    const std::size_t n = suspect.truth.size();
+    if (n < 8) return {};
+    double largest = 0, sum = 0, ee = 0, eb = 0, bb = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const double e = suspect.candidate[i] - suspect.truth[i];
+        largest = std::max(largest, std::abs(e));
+        sum += e;
+        ee += e * e;
+        eb += e * suspect.truth[i];
+        bb += suspect.truth[i] * suspect.truth[i];
+    }
+    const double size = static_cast<double>(n);
+    const bool small = largest <= most * suspect.noise;
+    const bool even = largest <= (3 + std::sqrt(2 * std::log(size))) * std::sqrt(ee / size);
+    const bool unbiased = std::abs(sum) <= 3 * std::sqrt(ee) && std::abs(eb) <= 3 * std::sqrt(ee * bb / size);
+    return small && even && unbiased ? "rounding only: small errors that follow no pattern" : "";
+}
+
 std::string wrong_rows(const Suspect& suspect) {
     if (suspect.shape.rank() < 2) return {};
     const Lines lines = lines_along(suspect, 0);
@@ -135,8 +215,9 @@ std::string wrong_rows(const Suspect& suspect) {
 }
 
 /// In this order: the first that fits is the diagnosis.
-constexpr std::array<std::string (*)(const Suspect&), 8> table{
-    not_finite, never_written, known_fault, constant_factor, transposed, missing_rows, missing_columns, wrong_rows,
+constexpr std::array<std::string (*)(const Suspect&), 11> table{
+    not_finite,      never_written, known_fault,      constant_factor, transposed, missing_rows,
+    missing_columns, permuted_rows, permuted_columns, rounding_only,   wrong_rows,
 };
 
 }  // namespace

@@ -11,6 +11,7 @@ struct Suspect {
     std::span<const double> truth;
     const Shape& shape;
     double tolerance;  ///< absolute
+    double noise = 0;  ///< the error that rounding alone makes, absolute
     std::span<const NamedFactor> factors;
     std::span<const Hypothesis> hypotheses;
 };

@@ -48,6 +48,10 @@ std::string_view to_string(Verdict verdict) {
     return "";
 }
 
+std::string to_string(const Explanation& explanation) {
+    return fmt::format("{} ({})", explanation.diagnosis, explanation.scope);
+}
+
 GradRow measure(std::string name, const Shape& shape, std::span<const double> candidate,
                 std::span<const double> truth) {
     GradRow row{.name = std::move(name), .shape = shape};
@@ -107,6 +111,9 @@ std::string GradReport::text() const {
     for (const GradRow& row : rows) width = std::max(width, row.name.size());
     if (forward) text += line_of(*forward, width);
     for (const GradRow& row : rows) text += line_of(row, width);
+    if (explanation)
+        text +=
+            fmt::format("\n  one fault behind {} of them: {}", explanation->parameters.size(), to_string(*explanation));
     for (const std::string& note : notes) text += "\n  " + note;
     return text;
 }

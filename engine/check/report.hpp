@@ -51,6 +51,16 @@ GradRow measure(std::string name, const Shape& shape, std::span<const double> ca
 /// `[2, 7]` for the element at a row-major position.
 std::string place_of(Index position, const Shape& shape);
 
+/// One fault that explains all gradients that differ, found by running the tape's backward again with it.
+struct Explanation {
+    std::string diagnosis;                ///< "the gradient is passed on unchanged, as if there were no rms_norm"
+    std::string scope;                    ///< "every rms_norm"
+    std::vector<std::string> parameters;  ///< whose gradients it explains
+};
+
+/// Diagnosis and scope: `sign of the gradient through ... (layers.1.wq)`.
+std::string to_string(const Explanation& explanation);
+
 /// The result of a check: true when nothing differs and something was checked. It prints itself.
 struct GradReport {
     std::string check = {};               ///< which instrument: "gradcheck"
@@ -59,6 +69,7 @@ struct GradReport {
     std::optional<GradRow> forward = {};  ///< parity of the forward values, where they were compared
     std::vector<GradRow> rows = {};       ///< the gradients
     std::vector<std::string> notes = {};  ///< what else the reader should know
+    std::optional<Explanation> explanation = {};
 
     bool passed() const;
     explicit operator bool() const { return passed(); }

@@ -164,3 +164,34 @@ TEST_CASE("replay: indices that were set anew are checked as those of the record
     tape.set(ids, indices({1, 3}));
     CHECK_THROWS_WITH(tape.replay(), StartsWith("embedding: id 3 at [1] is outside the table of 3 rows"));
 }
+
+TEST_CASE("hook_vjps: a check sees the vjps of a sweep, and sends other gradients in their place") {
+    const Parameter<double> w = parameter({1, 2});
+    Tape<double> tape(kept);
+    const auto x = tape.leaf(Tensor<double>({2}, {3, 4}));
+    const auto loss = sum(mul(x, w));
+    std::vector<std::size_t> order;
+    tape.hook_vjps([&](std::size_t i, detail::Record<double>& record) {
+        order.push_back(i);
+        if (record.name() != "mul") return record.vjp(tape);
+        tape.pass(Tensor<double>({2}, {7, 8}), record.inputs()[0]);
+    });
+    const auto hooked = tape.gradient(loss, {x, w});
+    CHECK(order == std::vector<std::size_t>{1, 0});
+    CHECK(elements(hooked[0]) == Doubles{7, 8});
+    CHECK(elements(hooked[1]) == Doubles{0, 0});
+    tape.hook_vjps({});
+    CHECK(elements(tape.gradient(loss, {x, w})[0]) == Doubles{1, 2});
+}
+
+TEST_CASE("record: a check finds the options and indices of an op that it knows") {
+    Tape<double> tape(kept);
+    const auto x = tape.leaf(Tensor<double>({1, 2}, {3, 4}));
+    rope(x, indices({5}), {.theta = 100});
+    const detail::Record<double>& record = tape.record(0);
+    REQUIRE(record.options(typeid(RopeOptions)) != nullptr);
+    CHECK(static_cast<const RopeOptions*>(record.options(typeid(RopeOptions)))->theta == 100);
+    CHECK(record.options(typeid(AttentionOptions)) == nullptr);
+    CHECK(record.index_input(0) == detail::no_value);
+    CHECK(tape.index_at(record.index_input(1)).current.item() == 5);
+}
