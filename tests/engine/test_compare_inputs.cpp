@@ -240,5 +240,6 @@ TEST_CASE("compare: token ids are captured, as they have no gradient") {
     CHECK(compare(forward, by_hand(true), {Shape{4, 3}}));
     const GradReport report = compare(forward, by_hand(false), {Shape{4, 3}});
     CHECK_FALSE(report);
-    CHECK(report.rows[0].diagnosis == "only row 2 of 4 is wrong: overwritten instead of accumulated?");
+    CHECK(report.rows[0].diagnosis ==
+          "rows are overwritten instead of accumulated: the last position of an id counts alone (every embedding)");
 }

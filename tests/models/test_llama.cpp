@@ -212,8 +212,8 @@ TEST_CASE("llama: a Hugging Face folder is read") {
 
 TEST_CASE("llama: a Hugging Face folder gives the logits that PyTorch computes") {
     const Folder folder;
-    const auto script = std::filesystem::path(__FILE__).parent_path() / "hugging_face.py";
-    const int status = std::system(("/usr/bin/python3 " + script.string() + " " + folder.path.string()).c_str());
+    const std::string script = XTAPE_SOURCE_DIR "/tests/models/hugging_face.py";
+    const int status = std::system(("/usr/bin/python3 " + script + " " + folder.path.string()).c_str());
     REQUIRE(WIFEXITED(status));
     constexpr int no_pytorch = 77, no_python = 127;
     if (WEXITSTATUS(status) == no_pytorch || WEXITSTATUS(status) == no_python) {
