@@ -4,6 +4,7 @@
 
 #include <xtape/engine/check/compare.hpp>
 #include <xtape/engine/check/gradcheck.hpp>
+#include <xtape/engine/check/trajectory.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/nn/module.hpp>
 #include <xtape/tools/model_command.hpp>
@@ -21,6 +22,11 @@ struct Evaluation {
     std::vector<std::vector<double>> gradients;
 };
 
+/// Of the training that an audit judges.
+struct TrainingSettings {
+    double lr = 0.01, max_norm = 0.25, beta1 = 0.85, beta2 = 0.99, weight_decay = 0.1;
+};
+
 /// A model with parameters and inputs, to be evaluated in four ways. The parameters are numbers of f32, so that all
 /// evaluate the same function.
 class AuditSubject {
@@ -34,6 +40,13 @@ public:
     /// Throws std::invalid_argument for a fault that the reference does not know.
     virtual Evaluation reference64(const std::string& fault) const = 0;
     virtual Evaluation reference32(const std::string& fault) const = 0;
+    /// The parameters whose gradient the fault makes wrong on this input, vacuous ones perhaps among them.
+    virtual std::vector<std::string> wrong_parameters(const std::string& fault) const = 0;
+    /// Sets to zero what writes into the residual stream, as some initialisations do.
+    virtual void zero_projections() = 0;
+    /// Training on this input in f64: by the tape, clip_grad_norm and AdamW; and by hand, perhaps with a fault.
+    virtual Training train_on_tape(const TrainingSettings& settings) const = 0;
+    virtual Training train_by_hand(const TrainingSettings& settings, const std::string& fault) const = 0;
 };
 
 /// One setting of a model and one kind of input; `make` draws parameters and inputs by a seed.
@@ -43,11 +56,16 @@ struct AuditCase {
     std::vector<NamedFactor> factors;  ///< that a diagnosis may name
     /// The longest finite difference. Short: a kink of the second derivative (relu²) costs an error of its square.
     double step = 1.0 / 4096;
+    bool trains = false;  ///< a few steps of training are judged too
 };
 
-/// Judges all cases, with a fault in the hand-written backward pass where one is named. Throws UsageError for an
-/// unknown one.
-AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const std::string& fault);
+/// Whether a fault is one of the training steps: clip-squared-norm, ...
+bool is_optimizer_fault(const std::string& fault);
+
+/// Judges all cases, with a fault in the hand-written backward pass where one is named, or in the training steps, or
+/// with zero-init in the inputs. Parameters that no case proves, as their true gradients are all zero, fail. Throws
+/// UsageError for an unknown fault.
+AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const AuditRequest& request);
 
 /// Loss, logits and gradients of a model by the tape: `forward()` gives the logits, `loss(logits)` the loss.
 template <Real T, class Forward, class Loss>

@@ -26,8 +26,9 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
-    std::string folder, data, model, out, fault;
+    std::string folder, data, model, out;
     bool json = false, best = false;
+    AuditRequest audit;
     GenerateSettings generate;
     std::function<Exit()> action;
 };
@@ -43,13 +44,13 @@ void add_train(CLI::App& app, const Models& all, Arguments& arguments) {
 }
 
 /// One model, or all of them that know the fault.
-Exit audit(const Models& all, const std::string& name, const std::string& fault, bool json) {
+Exit audit(const Models& all, const std::string& name, const AuditRequest& request, bool json) {
     Json together{{"model", "all"}, {"agree", true}, {"models", Json::array()}};
     std::string unknown;
     for (const auto& model : all) {
         if (name != "all" && name != model->name()) continue;
         try {
-            const AuditReport report = model->audit(fault);
+            const AuditReport report = model->audit(request);
             if (!json) fmt::print("{}{}", together.at("models").empty() ? "" : "\n", report.text);
             if (!report.agree) together["agree"] = false;
             together["models"].push_back(report.json);
@@ -67,10 +68,14 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     std::vector<std::string> names{"all"};
     for (const auto& model : all) names.push_back(model->name());
     sub->add_option("MODEL", arguments.model, "The model, or all")->required()->check(CLI::IsMember(names));
-    sub->add_option("--fault", arguments.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--random", arguments.audit.random, "So many random configurations in place of the model's cases")
+        ->check(CLI::PositiveNumber);
+    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations");
+    sub->add_flag("--quick", arguments.audit.quick, "Without finite differences");
     sub->add_flag("--json", arguments.json, "Print one JSON object");
     sub->callback(
-        [&] { arguments.action = [&] { return audit(all, arguments.model, arguments.fault, arguments.json); }; });
+        [&] { arguments.action = [&] { return audit(all, arguments.model, arguments.audit, arguments.json); }; });
 }
 
 void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {

@@ -5,6 +5,6 @@
 namespace xtape::tools {
 
 /// `xtape audit gate`: both heads, alone and in one batch, with mixed lengths and inputs that expose.
-AuditReport audit_gate(const std::string& fault);
+AuditReport audit_gate(const AuditRequest& request);
 
 }  // namespace xtape::tools

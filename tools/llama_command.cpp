@@ -185,7 +185,7 @@ public:
                          [&](const models::Batch& batch) { return trained.model.loss(batch); });
     }
 
-    AuditReport audit(const std::string& fault) const override { return audit_llama(fault); }
+    AuditReport audit(const AuditRequest& request) const override { return audit_llama(request); }
 
     std::string formats() const override {
         return "a run folder to llama2.c's model.bin (with tokenizer.bin beside it) and back, "

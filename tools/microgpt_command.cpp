@@ -217,7 +217,7 @@ public:
         return Exit::done;
     }
 
-    AuditReport audit(const std::string& fault) const override { return audit_microgpt(fault); }
+    AuditReport audit(const AuditRequest& request) const override { return audit_microgpt(request); }
 
 private:
     /// One name: the prompt, then a token at a time until the end token or `limit` tokens.

@@ -52,20 +52,49 @@ std::optional<double> multiple(const Values& a, const Values& b) {
     return fit.scale;
 }
 
-/// One step of both runs, what it began with, and the floor of its rounding.
+/// A training run, the same again, and others from starts that are off by a few epsilon.
+class Bundle {
+public:
+    Bundle(const Training& training, const std::vector<Values>& start, const TrajectoryOptions& options)
+        : run_(training(start)), again_(training(start)) {
+        Random random(options.seed);
+        for (int i = 0; i < shadows; ++i) {
+            std::vector<Values> other = start;
+            for (Values& values : other)
+                for (double& v : values) v *= 1 + perturbed * options.epsilon * random.uniform(-1, 1);
+            beside_.push_back(training(other));
+        }
+    }
+
+    void advance() {
+        now = run_();
+        const Step again = again_();
+        for (std::size_t i = 0; i < now.size(); ++i) repeats = repeats && again[i].values == now[i].values;
+        others_.clear();
+        for (const TrainingStep& other : beside_) others_.push_back(other());
+    }
+
+    /// How far rounding has taken array i by now; 0 where a run does not repeat itself, which is not rounding.
+    double moved(std::size_t i) const {
+        double furthest = 0;
+        for (const Step& other : others_) furthest = std::max(furthest, distance(other[i].values, now[i].values));
+        return repeats ? furthest : 0;
+    }
+
+    Step now;
+    bool repeats = true;
+
+private:
+    TrainingStep run_, again_;
+    std::vector<TrainingStep> beside_;
+    std::vector<Step> others_;
+};
+
+/// One step of both runs, and what it began with.
 struct Moment {
     const Step& truth;
-    std::vector<Step> shadows;
     std::map<std::string, Values> before;  ///< parameters by name
     const TrajectoryOptions& options;
-
-    double floor(std::size_t i) const {
-        double stage_largest = 0, moved = 0;
-        for (const StepArray& array : truth)
-            if (array.stage == truth[i].stage) stage_largest = std::max(stage_largest, largest_of(array.values));
-        for (const Step& shadow : shadows) moved = std::max(moved, distance(shadow[i].values, truth[i].values));
-        return moved + options.epsilon * stage_largest;
-    }
 
     std::vector<NamedFactor> factors(Stage stage) const {
         std::vector<NamedFactor> all = options.factors;
@@ -103,11 +132,10 @@ struct Moment {
         return text;
     }
 
-    GradRow judge(std::size_t i, const StepArray& candidate) const {
-        const StepArray& right = truth[i];
+    GradRow judge(const StepArray& right, const StepArray& candidate, double noise) const {
         GradRow row = measure(title(right), right.shape, candidate.values, right.values);
         row.precision = options.epsilon < 1e-12 ? "f64" : "f32";
-        row.noise = floor(i);
+        row.noise = noise;
         row.noise_ratio = row.noise > 0 ? row.max_error / row.noise : row.max_error;
         const double tolerance = options.factor * row.noise;
         for (std::size_t k = 0; k < right.values.size(); ++k)
@@ -119,53 +147,73 @@ struct Moment {
     }
 };
 
-/// "gradient (9 arrays)", in the order of the stages.
-std::string listed(const std::vector<std::pair<Stage, int>>& stages) {
-    std::vector<std::string> words;
-    for (const auto& [stage, count] : stages)
-        words.push_back(count == 1 ? std::string(to_string(stage))
-                                   : fmt::format("{} ({} arrays)", to_string(stage), count));
-    return words.empty() ? "nothing" : fmt::format("{}", fmt::join(words, ", "));
+/// How many arrays of a stage depart, of how many.
+struct Count {
+    int departed = 0, all = 0;
+};
+
+/// "first departs at step 1: gradient (2 of 9), parameter; loss agrees", in the order of the stages.
+std::string first_departure(int step, const std::map<Stage, Count>& stages) {
+    std::vector<std::string> depart, agree;
+    for (const auto& [stage, count] : stages) {
+        const std::string name(to_string(stage));
+        if (count.departed == 0)
+            agree.push_back(name);
+        else
+            depart.push_back(
+                count.departed == count.all ? name : fmt::format("{} ({} of {})", name, count.departed, count.all));
+    }
+    const std::string rest = agree.empty() ? "nothing" : fmt::format("{}", fmt::join(agree, ", "));
+    return fmt::format("first departs at step {}: {}; {} agree{}", step, fmt::join(depart, ", "), rest,
+                       agree.size() > 1 ? "" : "s");
 }
 
 /// The comparison as it goes.
 class Comparison {
 public:
-    explicit Comparison(const TrajectoryOptions& options) {
+    explicit Comparison(const TrajectoryOptions& options) : options_(options) {
         report_.check = "compare_trajectories";
         report_.seed = options.seed;
         report_.factor = options.factor;
     }
 
-    void add(int step, const Moment& moment, const Step& candidate) {
-        std::map<Stage, int> departs, agrees;
-        for (const StepArray& array : candidate) {
-            const auto right = std::ranges::find_if(moment.truth, [&](const StepArray& known) {
+    /// A step of both. The floor of an array is what rounding has moved either run, and an epsilon of what its stage
+    /// was once: a loss that has become small, and its gradient, are differences of numbers that have not.
+    void add(int step, const Bundle& truth, const Bundle& candidate, const std::map<std::string, Values>& before) {
+        const Moment moment{truth.now, before, options_};
+        std::map<Stage, Count> stages;
+        for (const StepArray& array : truth.now)
+            sizes_[array.stage] = std::max(sizes_[array.stage], largest_of(array.values));
+        for (std::size_t j = 0; j < candidate.now.size(); ++j) {
+            const StepArray& array = candidate.now[j];
+            const auto right = std::ranges::find_if(truth.now, [&](const StepArray& known) {
                 return known.stage == array.stage && known.name == array.name;
             });
-            if (right == moment.truth.end())
+            if (right == truth.now.end())
                 throw ValueError(fmt::format("compare_trajectories: the candidate gives {}, which the truth does not",
                                              title(array)));
             if (right->values.size() != array.values.size())
                 throw ShapeError(fmt::format("compare_trajectories: {} has {} elements, should have {}", title(array),
                                              array.values.size(), right->values.size()));
-            GradRow row = moment.judge(static_cast<std::size_t>(right - moment.truth.begin()), array);
-            ++(row.verdict == Verdict::agree ? agrees : departs)[array.stage];
+            const double moved =
+                std::max(truth.moved(static_cast<std::size_t>(right - truth.now.begin())), candidate.moved(j));
+            GradRow row = moment.judge(*right, array, moved + options_.epsilon * sizes_[array.stage]);
+            ++stages[array.stage].all;
+            if (row.verdict != Verdict::agree) ++stages[array.stage].departed;
             keep(step, std::move(row));
         }
-        if (departed_ || departs.empty()) return;
-        departed_ = true;
-        report_.notes.push_back(
-            fmt::format("first departs at step {}: {}; {} {}", step, listed({departs.begin(), departs.end()}),
-                        listed({agrees.begin(), agrees.end()}), agrees.size() == 1 ? "agrees" : "agree"));
+        const bool departs = std::ranges::any_of(stages, [](const auto& stage) { return stage.second.departed > 0; });
+        if (departs && !departed_) report_.notes.push_back(first_departure(step, stages));
+        departed_ = departed_ || departs;
     }
 
-    GradReport finish(const Step& truth) {
+    GradReport finish(const Step& truth, bool repeats) {
         std::vector<std::string> missing;
         for (const StepArray& array : truth)
             if (std::ranges::find(report_.rows, title(array), &GradRow::name) == report_.rows.end())
                 missing.push_back(title(array));
         if (!missing.empty()) report_.notes.push_back(fmt::format("not given: {}", fmt::join(missing, ", ")));
+        if (!repeats) report_.notes.push_back("nondeterministic: a second run from the same start gave other numbers");
         return std::move(report_);
     }
 
@@ -181,7 +229,9 @@ private:
             *known = std::move(row);
     }
 
+    TrajectoryOptions options_;
     GradReport report_;
+    std::map<Stage, double> sizes_;  ///< the largest value of each so far
     bool departed_ = false;
 };
 
@@ -205,30 +255,19 @@ std::string_view to_string(Stage stage) {
 
 GradReport compare_trajectories(const Training& truth, const Training& candidate, const std::vector<Values>& start,
                                 const TrajectoryOptions& options) {
-    Random random(options.seed);
-    const TrainingStep right = truth(start), judged = candidate(start);
-    std::vector<TrainingStep> beside;
-    for (int i = 0; i < shadows; ++i) {
-        std::vector<Values> moved = start;
-        for (Values& values : moved)
-            for (double& v : values) v *= 1 + perturbed * options.epsilon * random.uniform(-1, 1);
-        beside.push_back(truth(moved));
-    }
+    Bundle right(truth, start, options), judged(candidate, start, options);
     Comparison comparison(options);
-    Step now;
-    std::vector<Values> before = start;
+    std::vector<Values> values = start;
     for (int step = 1; step <= options.steps; ++step) {
-        now = right();
-        Moment moment{now, {}, {}, options};
-        for (const TrainingStep& shadow : beside) moment.shadows.push_back(shadow());
+        right.advance();
+        judged.advance();
+        std::map<std::string, Values> before;
         std::size_t i = 0;
-        for (const StepArray& array : now) {
-            if (array.stage != Stage::parameter) continue;
-            moment.before[array.name] = std::exchange(before.at(i++), array.values);
-        }
-        comparison.add(step, moment, judged());
+        for (const StepArray& array : right.now)
+            if (array.stage == Stage::parameter) before[array.name] = std::exchange(values.at(i++), array.values);
+        comparison.add(step, right, judged, before);
     }
-    return comparison.finish(now);
+    return comparison.finish(right.now, judged.repeats);
 }
 
 }  // namespace xtape
