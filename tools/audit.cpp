@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@ namespace xtape::tools {
 namespace {
 
 constexpr std::uint64_t draws = 4;  // of the f32 noise floor
+constexpr double eps32 = std::numeric_limits<float>::epsilon(), eps64 = std::numeric_limits<double>::epsilon();
 constexpr std::string_view zero_init = "zero-init";
 
 /// The judgement of one case.
@@ -29,14 +31,17 @@ struct Verdicts {
     }
 };
 
-double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
-    double error = 0, size = 0;
+/// max|a − b| / max|size|
+double relative_distance(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& size) {
+    double error = 0, largest = 0;
     for (std::size_t i = 0; i < b.size(); ++i) {
         error = std::max(error, std::abs(a[i] - b[i]));
-        size = std::max(size, std::abs(b[i]));
+        largest = std::max(largest, std::abs(size[i]));
     }
-    return size > 0 ? error / size : 0;
+    return largest > 0 ? error / largest : 0;
 }
+
+double relative_error(const std::vector<double>& a, const std::vector<double>& b) { return relative_distance(a, b, b); }
 
 Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
     return {
@@ -65,29 +70,50 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick)
         raise(other->reference32(""), other_truth);
     }
 
-    const auto evidence = [&](const Evaluation& candidate) {
+    // And how far a few epsilon of the parameters take the gradients of the judged draw; in f64 those by hand as well.
+    const Evaluation reference64 = subject->reference64(fault);
+    std::vector<double> noise64 = noise;
+    for (std::uint64_t draw = 1; draw < draws; ++draw) {
+        const std::unique_ptr<AuditSubject> near = item.make(0);
+        near->perturb(draw);
+        const Evaluation tape = near->tape64(), by_hand = near->reference64(fault);
+        output_noise = std::max(output_noise, relative_error(tape.output, truth.output) * eps32 / eps64);
+        for (std::size_t i = 0; i < noise.size(); ++i) {
+            const std::vector<double>& size = truth.gradients[i];
+            const double moved = relative_distance(tape.gradients[i], size, size) * eps32 / eps64;
+            const double moved_by_hand =
+                relative_distance(by_hand.gradients[i], reference64.gradients[i], size) * eps32 / eps64;
+            noise[i] = std::max(noise[i], moved);
+            noise64[i] = std::max({noise64[i], moved, moved_by_hand});
+        }
+    }
+
+    const auto evidence = [&](const Evaluation& candidate, const std::vector<double>& floor) {
         std::vector<Evidence> all;
         for (std::size_t i = 0; i < parameters.size(); ++i) {
             all.push_back({parameters[i].name,
                            parameters[i].parameter->shape(),
                            truth.gradients[i],
                            candidate.gradients[i],
-                           noise[i],
+                           floor[i],
                            {}});
         }
         return all;
     };
     JudgeOptions options{.check = "audit", .precision = "f64", .factors = item.factors};
     Verdicts verdicts{.settings = item.settings, .f64 = {}, .f32 = {}, .differences = {}};
-    const Evaluation reference64 = subject->reference64(fault);
-    verdicts.f64 = judge(evidence(reference64), options);
+    verdicts.f64 = judge(evidence(reference64, noise64), options);
     verdicts.f64.forward = judge_forward(output_evidence(truth, reference64, output_noise), options);
     options.precision = "f32";
     const Evaluation reference32 = subject->reference32(fault);
-    verdicts.f32 = judge(evidence(reference32), options);
+    verdicts.f32 = judge(evidence(reference32, noise), options);
     verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
-    if (!quick)
-        verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step});
+    if (!quick) {
+        double magnitude = 0;
+        for (const double logit : truth.output) magnitude = std::max(magnitude, std::abs(logit));
+        verdicts.differences =
+            check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step, .magnitude = magnitude});
+    }
     return verdicts;
 }
 

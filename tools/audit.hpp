@@ -44,6 +44,8 @@ public:
     virtual std::vector<std::string> wrong_parameters(const std::string& fault) const = 0;
     /// Sets to zero what writes into the residual stream, as some initialisations do.
     virtual void zero_projections() = 0;
+    /// Moves the f64 parameters by a few epsilon: what that does to a gradient, rounding may do as well.
+    virtual void perturb(std::uint64_t seed) = 0;
     /// Training on this input in f64: by the tape, clip_grad_norm and AdamW; and by hand, perhaps with a fault.
     virtual Training train_on_tape(const TrainingSettings& settings) const = 0;
     virtual Training train_by_hand(const TrainingSettings& settings, const std::string& fault) const = 0;

@@ -118,13 +118,14 @@ AuditCase make_case(const GateConfig& config, std::vector<int> lengths, Targets 
 
 AuditCase random_case(nn::Rng& rng) {
     GateConfig config{.vocab = pick(rng, 2, 30), .layers = pick(rng, 1, 3), .heads = pick(rng, 1, 4)};
-    config.dim = config.heads * pick(rng, config.heads == 1 ? 2 : 1, 6);
+    config.dim =
+        config.heads * pick(rng, config.heads == 1 ? 3 : 2, 6);  // two values are normed to ±1, whatever they are
     config.ffn = pick(rng, 1, 24);
     config.context = pick(rng, 2, 12);
     const std::vector<int> lengths = random_lengths(rng, config.context);
     const bool both = lengths.size() > 1 && rng.below(2) == 0;
     const Targets targets = both ? Targets::both : rng.below(2) == 0 ? Targets::decisions : Targets::next_tokens;
-    AuditCase drawn = make_case(config, lengths, targets, rng.below(4) == 0 ? 60 : 1);
+    AuditCase drawn = make_case(config, lengths, targets, both && rng.below(4) == 0 ? 60 : 1);
     drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, {}", config.vocab, config.dim, config.heads,
                                  config.ffn, drawn.settings);
     drawn.trains = both;  // decay by hand lowers a head that the tape's AdamW leaves alone, as it has no gradient

@@ -15,6 +15,7 @@
 #include <xtape/tools/audit.hpp>
 #include <xtape/tools/reference_training.hpp>
 
+#include <limits>
 #include <utility>
 
 namespace xtape::tools {
@@ -49,6 +50,12 @@ public:
         for (const auto& [name, parameter] : nn::parameters(model64_))
             if (How::is_projection(name)) std::ranges::fill(parameter->write(), 0.0);
         nn::copy_parameters(model64_, model32_);
+    }
+    void perturb(std::uint64_t seed) override {
+        constexpr double few = 4 * std::numeric_limits<double>::epsilon();
+        nn::Rng rng(seed);
+        for (const auto& [name, parameter] : nn::parameters(model64_))
+            for (double& value : parameter->write()) value *= 1 + rng.uniform(-few, few);
     }
 
     Training train_on_tape(const TrainingSettings& settings) const override {

@@ -16,9 +16,10 @@ using check::Random;
 using Values = std::vector<double>;
 using Step = std::vector<StepArray>;
 
-constexpr int shadows = 4;       // runs of the truth from other starts
-constexpr double perturbed = 4;  // epsilons, either way
-constexpr double near = 0.05;    // how far a step may be from a multiple of the right one to be called so
+constexpr int shadows = 4;          // runs of the truth from other starts
+constexpr double most_apart = 1e6;  // floors, that rounding may grow to
+constexpr double perturbed = 4;     // epsilons, either way
+constexpr double near = 0.05;       // how far a step may be from a multiple of the right one to be called so
 
 double largest_of(const Values& values) {
     double largest = 0;
@@ -177,29 +178,26 @@ public:
         report_.factor = options.factor;
     }
 
-    /// A step of both. The floor of an array is what rounding has moved either run, and an epsilon of what its stage
-    /// was once: a loss that has become small, and its gradient, are differences of numbers that have not.
     void add(int step, const Bundle& truth, const Bundle& candidate, const std::map<std::string, Values>& before) {
         const Moment moment{truth.now, before, options_};
+        refuse_unknown(truth.now, candidate.now);
         std::map<Stage, Count> stages;
-        for (const StepArray& array : truth.now)
-            sizes_[array.stage] = std::max(sizes_[array.stage], largest_of(array.values));
-        for (std::size_t j = 0; j < candidate.now.size(); ++j) {
-            const StepArray& array = candidate.now[j];
-            const auto right = std::ranges::find_if(truth.now, [&](const StepArray& known) {
-                return known.stage == array.stage && known.name == array.name;
+        for (std::size_t i = 0; i < truth.now.size(); ++i) {
+            const StepArray& right = truth.now[i];
+            const auto given = std::ranges::find_if(candidate.now, [&](const StepArray& array) {
+                return array.stage == right.stage && array.name == right.name;
             });
-            if (right == truth.now.end())
-                throw ValueError(fmt::format("compare_trajectories: the candidate gives {}, which the truth does not",
-                                             title(array)));
-            if (right->values.size() != array.values.size())
-                throw ShapeError(fmt::format("compare_trajectories: {} has {} elements, should have {}", title(array),
-                                             array.values.size(), right->values.size()));
-            const double moved =
-                std::max(truth.moved(static_cast<std::size_t>(right - truth.now.begin())), candidate.moved(j));
-            GradRow row = moment.judge(*right, array, moved + options_.epsilon * sizes_[array.stage]);
-            ++stages[array.stage].all;
-            if (row.verdict != Verdict::agree) ++stages[array.stage].departed;
+            const bool judged = given != candidate.now.end();
+            const double moved = judged ? candidate.moved(static_cast<std::size_t>(given - candidate.now.begin())) : 0;
+            const double floor = raised_floor(truth.now, right, std::max(truth.moved(i), moved));
+            if (!judged) continue;
+            StepArray excused = *given;
+            if (right.stage == Stage::parameter) excuse(excused, right, truth.now, before.at(right.name));
+            GradRow row = moment.judge(right, excused, floor * spread_);
+            const double off = distance(given->values, right.values);
+            if (row.verdict == Verdict::agree && off > floor * spread_) spread_ = std::min(off / floor, most_apart);
+            ++stages[right.stage].all;
+            if (row.verdict != Verdict::agree) ++stages[right.stage].departed;
             keep(step, std::move(row));
         }
         const bool departs = std::ranges::any_of(stages, [](const auto& stage) { return stage.second.departed > 0; });
@@ -218,6 +216,57 @@ public:
     }
 
 private:
+    static void refuse_unknown(const Step& truth, const Step& candidate) {
+        for (const StepArray& array : candidate) {
+            const auto right = std::ranges::find_if(
+                truth, [&](const StepArray& known) { return known.stage == array.stage && known.name == array.name; });
+            if (right == truth.end())
+                throw ValueError(fmt::format("compare_trajectories: the candidate gives {}, which the truth does not",
+                                             title(array)));
+            if (right->values.size() != array.values.size())
+                throw ShapeError(fmt::format("compare_trajectories: {} has {} elements, should have {}", title(array),
+                                             array.values.size(), right->values.size()));
+        }
+    }
+
+    /// What rounding has moved either run, an epsilon of what the stage was once (a loss that has become small, and its
+    /// gradient, are differences of numbers that have not), and what a clipped gradient or a moment inherits from the
+    /// gradient. It never falls.
+    double raised_floor(const Step& truth, const StepArray& array, double moved) {
+        double& size = sizes_[array.stage];
+        double& floor = floors_[title(array)];
+        const double largest = largest_of(array.values);
+        size = std::max(size, largest);
+        floor = std::max(floor, moved + options_.epsilon * size);
+        if (array.stage != Stage::clipped_gradient && array.stage != Stage::optimizer_state) return floor;
+        for (const StepArray& source : truth) {
+            const bool own = array.name == source.name || array.name.ends_with("." + source.name);
+            const double from = largest_of(source.values);
+            if (!own || source.stage == Stage::loss || source.stage >= array.stage || from == 0) continue;
+            floor = std::max(floor, floors_[title(source)] * std::min(1.0, largest / from));
+        }
+        return floor;
+    }
+
+    /// A step divides a moment by its size, and so magnifies its floor where it is small: in elements that are within
+    /// that, the candidate is given the right value.
+    void excuse(StepArray& candidate, const StepArray& right, const Step& truth, const Values& before) {
+        const StepArray* source = nullptr;  // the first moment, or else the gradient
+        for (const StepArray& array : truth)
+            if (array.stage < Stage::parameter && (array.name == right.name || array.name == "m." + right.name))
+                source = &array;
+        if (source == nullptr) return;
+        const double floor = floors_[title(*source)];
+        Values& excused = excused_[right.name];
+        excused.resize(before.size());
+        for (std::size_t i = 0; i < before.size(); ++i) {
+            const double from = source->values[i];
+            if (from != 0) excused[i] += std::abs((right.values[i] - before[i]) / from) * floor;
+            const double off = std::abs(candidate.values[i] - right.values[i]);
+            if (off <= options_.factor * spread_ * excused[i]) candidate.values[i] = right.values[i];
+        }
+    }
+
     void keep(int step, GradRow row) {
         if (row.verdict == Verdict::differs)
             row.diagnosis = fmt::format("from step {} on{}{}", step, row.diagnosis.empty() ? "" : ": ", row.diagnosis);
@@ -231,7 +280,10 @@ private:
 
     TrajectoryOptions options_;
     GradReport report_;
-    std::map<Stage, double> sizes_;  ///< the largest value of each so far
+    std::map<Stage, double> sizes_;         ///< the largest value of each so far
+    std::map<std::string, double> floors_;  ///< of each array, by its title
+    double spread_ = 1;                     ///< floors by which arrays have been off and agree: what follows may be too
+    std::map<std::string, Values> excused_;  ///< of each parameter, by its name: what its elements may be off too
     bool departed_ = false;
 };
 
