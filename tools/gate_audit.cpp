@@ -125,7 +125,8 @@ AuditCase random_case(nn::Rng& rng) {
     const std::vector<int> lengths = random_lengths(rng, config.context);
     const bool both = lengths.size() > 1 && rng.below(2) == 0;
     const Targets targets = both ? Targets::both : rng.below(2) == 0 ? Targets::decisions : Targets::next_tokens;
-    AuditCase drawn = make_case(config, lengths, targets, both && rng.below(4) == 0 ? 60 : 1);
+    AuditCase drawn =
+        make_case(config, lengths, targets, both && has_mistakes(lengths, config.vocab) && rng.below(3) == 0 ? 60 : 1);
     drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, {}", config.vocab, config.dim, config.heads,
                                  config.ffn, drawn.settings);
     drawn.trains = both;  // decay by hand lowers a head that the tape's AdamW leaves alone, as it has no gradient

@@ -87,7 +87,9 @@ AuditCase random_case(nn::Rng& rng) {
     config.norm_eps = rng.below(2) == 0 ? 1e-5 : 1e-6;
     config.tied = rng.below(2) == 0;
     config.rope = rng.below(2) == 0 ? RopeForm::interleaved : RopeForm::half_split;
-    AuditCase drawn = make_case(config, random_lengths(rng, config.context), rng.below(4) == 0 ? 60 : 1);
+    const std::vector<int> lengths = random_lengths(rng, config.context);
+    const bool loud = has_mistakes(lengths, config.vocab) && rng.below(3) == 0;
+    AuditCase drawn = make_case(config, lengths, loud ? 60 : 1);
     drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, layers {}, {}", config.vocab, config.dim,
                                  config.heads, config.ffn, config.layers, drawn.settings);
     drawn.trains = true;

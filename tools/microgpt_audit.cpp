@@ -78,8 +78,9 @@ AuditCase random_case(nn::Rng& rng) {
     config.layers = pick(rng, 1, 3);
     config.norm = std::array{Norm::none, Norm::attention, Norm::full}[static_cast<std::size_t>(rng.below(3))];
     config.act = rng.below(2) == 0 ? Act::relu : Act::relu_squared;
-    const double loudness = rng.below(4) == 0 ? 60 : 1;
-    AuditCase drawn = make_case(config, "", "", random_lengths(rng, config.block), loudness);
+    const std::vector<int> lengths = random_lengths(rng, config.block);
+    const double loudness = has_mistakes(lengths, config.vocab) && rng.below(3) == 0 ? 60 : 1;
+    AuditCase drawn = make_case(config, "", "", lengths, loudness);
     drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, layers {}, norm {}, act {}, loudness {}",
                                  config.vocab, config.dim, config.heads, config.ffn, config.layers,
                                  static_cast<int>(config.norm), static_cast<int>(config.act), loudness);
