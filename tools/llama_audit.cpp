@@ -116,7 +116,7 @@ AuditReport audit_llama(const AuditRequest& request) {
                                          .rope = rope};
                 cases.push_back(make_case(config, {9}, 1));
                 cases.push_back(make_case(config, {1, 16, 5, 2}, 1));
-                cases.back().trains = kv_heads == 2;
+                cases.back().trains = kv_heads == 2 && !tied;
                 cases.push_back(make_case(config, {16}, loud));
             }
         }

@@ -16,7 +16,8 @@ using check::Random;
 using Values = std::vector<double>;
 using Step = std::vector<StepArray>;
 
-constexpr int shadows = 4;          // runs of the truth from other starts
+constexpr int shadows = 4;  // runs of the truth from other starts
+constexpr int most_steps = std::numeric_limits<int>::max();
 constexpr double most_apart = 1e6;  // floors, that rounding may grow to
 constexpr double perturbed = 4;     // epsilons, either way
 constexpr double near = 0.05;       // how far a step may be from a multiple of the right one to be called so
@@ -206,6 +207,7 @@ public:
     }
 
     GradReport finish(const Step& truth, bool repeats) {
+        std::ranges::stable_sort(report_.rows, {}, [&](const GradRow& row) { return steps_[row.name]; });
         std::vector<std::string> missing;
         for (const StepArray& array : truth)
             if (std::ranges::find(report_.rows, title(array), &GradRow::name) == report_.rows.end())
@@ -268,8 +270,11 @@ private:
     }
 
     void keep(int step, GradRow row) {
-        if (row.verdict == Verdict::differs)
+        steps_.emplace(row.name, most_steps);
+        if (row.verdict == Verdict::differs) {
+            steps_[row.name] = std::min(steps_[row.name], step);
             row.diagnosis = fmt::format("from step {} on{}{}", step, row.diagnosis.empty() ? "" : ": ", row.diagnosis);
+        }
         const auto known = std::ranges::find(report_.rows, row.name, &GradRow::name);
         if (known == report_.rows.end())
             report_.rows.push_back(std::move(row));
@@ -284,6 +289,7 @@ private:
     std::map<std::string, double> floors_;  ///< of each array, by its title
     double spread_ = 1;                     ///< floors by which arrays have been off and agree: what follows may be too
     std::map<std::string, Values> excused_;  ///< of each parameter, by its name: what its elements may be off too
+    std::map<std::string, int> steps_;       ///< at which a row departs, by its name
     bool departed_ = false;
 };
 

@@ -38,9 +38,9 @@ struct TrajectoryOptions {
 /// Two training runs from one start, array by array and step by step; the candidate may leave arrays out, which is
 /// noted. The noise floor is measured: runs of both from starts that are off by a few epsilon show how far rounding has
 /// taken each array by each step. A candidate that does not repeat itself is said to be nondeterministic. A row is of
-/// the first step at which its array departs, or else of the step with the largest noise ratio; a note names the first
-/// step that departs and what still agrees there. Throws ValueError for an array that the truth does not have,
-/// ShapeError for one of another size.
+/// the first step at which its array departs, or else of the step with the largest noise ratio; those that depart
+/// first come first. A note names the first step that departs and what still agrees there. Throws ValueError for an
+/// array that the truth does not have, ShapeError for one of another size.
 GradReport compare_trajectories(const Training& truth, const Training& candidate,
                                 const std::vector<std::vector<double>>& start, const TrajectoryOptions& options = {});
 

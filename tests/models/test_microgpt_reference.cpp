@@ -204,7 +204,7 @@ TEST_CASE("microgpt reference: without norms in both passes, the gradients are r
         const Run<double> right = microgpt_run(config, parameters, ragged_batch());
         const Run<double> run = microgpt_run(config, parameters, ragged_batch(), "forward-no-norm");
         const bool has_norm = config.norm != Norm::none;
-        CHECK((relative_error(run.logits, right.logits) > 1e-3) == has_norm);
+        CHECK((relative_error(run.logits, right.logits) > 1e-6) == has_norm);
         CHECK(microgpt_wrong_gradients(config, "forward-no-norm").size() == (has_norm ? parameters.size() : 0));
         if (config.norm != Norm::attention) continue;
         MicrogptConfig bare = config;  // the same function, as norm₁ is the only one
