@@ -27,9 +27,10 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
-    std::string folder, data, model, out, fault;
+    std::string folder, data, model, out;
     bool json = false, best = false;
     FileAudit files;
+    AuditRequest audit;
     GenerateSettings generate;
     std::function<Exit()> action;
 };
@@ -45,13 +46,13 @@ void add_train(CLI::App& app, const Models& all, Arguments& arguments) {
 }
 
 /// One model, or all of them that know the fault.
-Exit audit(const Models& all, const std::string& name, const std::string& fault, bool json) {
+Exit audit(const Models& all, const std::string& name, const AuditRequest& request, bool json) {
     Json together{{"model", "all"}, {"agree", true}, {"models", Json::array()}};
     std::string unknown;
     for (const auto& model : all) {
         if (name != "all" && name != model->name()) continue;
         try {
-            const AuditReport report = model->audit(fault);
+            const AuditReport report = model->audit(request);
             if (!json) fmt::print("{}{}", together.at("models").empty() ? "" : "\n", report.text);
             if (!report.agree) together["agree"] = false;
             together["models"].push_back(report.json);
@@ -69,15 +70,19 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     std::vector<std::string> names{"all", "op"};
     for (const auto& model : all) names.push_back(model->name());
     sub->add_option("MODEL", arguments.model, "The model, all, or op")->required()->check(CLI::IsMember(names));
-    sub->add_option("--fault", arguments.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--random", arguments.audit.random, "So many random configurations in place of the model's cases")
+        ->check(CLI::PositiveNumber);
+    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations");
+    sub->add_flag("--quick", arguments.audit.quick, "Without finite differences");
     sub->add_flag("--json", arguments.json, "Print one JSON object");
     add_file_audit(*sub, arguments.files);
     sub->callback([&] {
         arguments.action = [&] {
-            check_flags(arguments.model, arguments.files, arguments.fault);
+            check_flags(arguments.model, arguments.files, arguments.audit.fault);
             const bool of_files = arguments.model == "op" || arguments.files.any();
             return of_files ? audit_files(all, arguments.model, arguments.files, arguments.json)
-                            : audit(all, arguments.model, arguments.fault, arguments.json);
+                            : audit(all, arguments.model, arguments.audit, arguments.json);
         };
     });
 }
