@@ -1,37 +1,50 @@
 #include <xtape/engine/check/hypotheses.hpp>
+#include <xtape/tests/reference/optimizers.hpp>
 #include <xtape/tools/audit.hpp>
 #include <xtape/tools/report_html.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace xtape::tools {
 namespace {
 
 constexpr std::uint64_t draws = 4;  // of the f32 noise floor
+constexpr double eps32 = std::numeric_limits<float>::epsilon(), eps64 = std::numeric_limits<double>::epsilon();
+constexpr std::string_view zero_init = "zero-init";
 
 /// The judgement of one case.
 struct Verdicts {
     std::string settings;
-    GradReport f64;          ///< the reference against the tape
-    GradReport f32;          ///< the same in f32, by the noise floor
-    GradReport differences;  ///< the tape against finite differences
+    GradReport f64;                         ///< the reference against the tape
+    GradReport f32;                         ///< the same in f32, by the noise floor
+    std::optional<GradReport> differences;  ///< the tape against finite differences
+    std::optional<GradReport> training = {};
+    bool exact = true;  ///< reported are the parameters that the fault makes wrong, and no others
 
-    bool agree() const { return f64.passed() && f32.passed() && differences.passed(); }
+    bool agree() const {
+        return f64.passed() && f32.passed() && (!differences || differences->passed()) &&
+               (!training || training->passed());
+    }
     const std::optional<Explanation>& explanation() const { return f64.passed() ? f32.explanation : f64.explanation; }
 };
 
-double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
-    double error = 0, size = 0;
+/// max|a − b| / max|size|
+double relative_distance(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& size) {
+    double error = 0, largest = 0;
     for (std::size_t i = 0; i < b.size(); ++i) {
         error = std::max(error, std::abs(a[i] - b[i]));
-        size = std::max(size, std::abs(b[i]));
+        largest = std::max(largest, std::abs(size[i]));
     }
-    return size > 0 ? error / size : 0;
+    return largest > 0 ? error / largest : 0;
 }
+
+double relative_error(const std::vector<double>& a, const std::vector<double>& b) { return relative_distance(a, b, b); }
 
 Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
     return {
@@ -51,7 +64,7 @@ void explain_case(const AuditSubject& subject, std::span<const NamedParameter> p
                    (in64 ? reference64 : reference32).gradients);
 }
 
-Verdicts judge_case(const AuditCase& item, const std::string& fault) {
+Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick) {
     const std::unique_ptr<AuditSubject> subject = item.make(0);
     const std::vector<NamedParameter> parameters = subject->parameters();
     const Evaluation truth = subject->tape64();
@@ -73,29 +86,51 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault) {
         raise(other->reference32(""), other_truth);
     }
 
-    const auto evidence = [&](const Evaluation& candidate, bool f32) {
+    // And how far a few epsilon of the parameters take the gradients of the judged draw; in f64 those by hand as well.
+    const Evaluation reference64 = subject->reference64(fault);
+    std::vector<double> noise64 = noise;
+    for (std::uint64_t draw = 1; draw < draws; ++draw) {
+        const std::unique_ptr<AuditSubject> near = item.make(0);
+        near->perturb(draw);
+        const Evaluation tape = near->tape64(), by_hand = near->reference64(fault);
+        output_noise = std::max(output_noise, relative_error(tape.output, truth.output) * eps32 / eps64);
+        for (std::size_t i = 0; i < noise.size(); ++i) {
+            const std::vector<double>& size = truth.gradients[i];
+            const double moved = relative_distance(tape.gradients[i], size, size) * eps32 / eps64;
+            const double moved_by_hand =
+                relative_distance(by_hand.gradients[i], reference64.gradients[i], size) * eps32 / eps64;
+            noise[i] = std::max(noise[i], moved);
+            noise64[i] = std::max({noise64[i], moved, moved_by_hand});
+        }
+    }
+
+    const auto evidence = [&](const Evaluation& candidate, const std::vector<double>& floor) {
         std::vector<Evidence> all;
         for (std::size_t i = 0; i < parameters.size(); ++i) {
             all.push_back({parameters[i].name,
                            parameters[i].parameter->shape(),
                            truth.gradients[i],
                            candidate.gradients[i],
-                           f32 ? noise[i] : 0,
+                           floor[i],
                            {}});
         }
         return all;
     };
     JudgeOptions options{.check = "audit", .precision = "f64", .factors = item.factors};
-    Verdicts verdicts{item.settings, {}, {}, {}};
-    const Evaluation reference64 = subject->reference64(fault);
-    verdicts.f64 = judge(evidence(reference64, false), options);
-    verdicts.f64.forward = judge_forward(output_evidence(truth, reference64, 0), options);
+    Verdicts verdicts{.settings = item.settings, .f64 = {}, .f32 = {}, .differences = {}};
+    verdicts.f64 = judge(evidence(reference64, noise64), options);
+    verdicts.f64.forward = judge_forward(output_evidence(truth, reference64, output_noise), options);
     options.precision = "f32";
     const Evaluation reference32 = subject->reference32(fault);
-    verdicts.f32 = judge(evidence(reference32, true), options);
+    verdicts.f32 = judge(evidence(reference32, noise), options);
     verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
     explain_case(*subject, parameters, reference64, reference32, verdicts);
-    verdicts.differences = check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step});
+    if (!quick) {
+        double magnitude = 0;
+        for (const double logit : truth.output) magnitude = std::max(magnitude, std::abs(logit));
+        verdicts.differences =
+            check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step, .magnitude = magnitude});
+    }
     return verdicts;
 }
 
@@ -104,9 +139,8 @@ const GradRow& telling_row(const Verdicts& verdicts, std::size_t i) {
     const auto objects = [](const GradRow& row) {
         return row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
     };
-    for (const GradReport* report : {&verdicts.f64, &verdicts.differences}) {
-        if (objects(report->rows[i])) return report->rows[i];
-    }
+    if (objects(verdicts.f64.rows[i])) return verdicts.f64.rows[i];
+    if (verdicts.differences && objects(verdicts.differences->rows[i])) return verdicts.differences->rows[i];
     return verdicts.f32.rows[i];
 }
 
@@ -137,6 +171,50 @@ std::vector<GradRow> telling_rows(const Verdicts& verdicts) {
     std::vector<GradRow> rows;
     for (std::size_t i = 0; i < verdicts.f32.rows.size(); ++i) rows.push_back(telling_row(verdicts, i));
     return rows;
+}
+
+bool is_reported(const GradRow& row) {
+    return row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
+}
+
+bool is_proved(const GradRow& row) { return row.verdict != Verdict::vacuous && row.verdict != Verdict::unreached; }
+
+/// Whether those of `wrong`, and no others, are reported; where the true gradient is zero they need not be.
+bool is_exact(const Verdicts& verdicts, const std::vector<std::string>& wrong) {
+    return std::ranges::all_of(telling_rows(verdicts), [&](const GradRow& row) {
+        const bool named = std::ranges::count(wrong, row.name) > 0;
+        return is_reported(row) ? named : !named || !is_proved(row);
+    });
+}
+
+AuditCase with_zero_projections(AuditCase item) {
+    item.make = [make = std::move(item.make)](std::uint64_t draw) {
+        std::unique_ptr<AuditSubject> subject = make(draw);
+        subject->zero_projections();
+        return subject;
+    };
+    return item;
+}
+
+GradReport judge_training(AuditSubject& subject, const std::string& fault) {
+    const TrainingSettings s;
+    std::vector<std::vector<double>> start;
+    for (const NamedParameter& named : subject.parameters())
+        start.emplace_back(named.parameter->values().begin(), named.parameter->values().end());
+    const double first = (1 - s.beta1) / std::sqrt(1 - s.beta2);
+    return compare_trajectories(subject.train_on_tape(s), subject.train_by_hand(s, fault), start,
+                                {.factors = {{"no bias correction", first}}});
+}
+
+/// Parameters that have a gradient, but a true one of zero in all cases: nothing was checked of them.
+std::vector<std::string> unproved(std::span<const AuditCase> cases, const std::vector<GradRow>& worst) {
+    std::vector<std::string> names;
+    for (const AuditCase& item : cases)
+        for (const std::string& name : item.make(0)->wrong_parameters("mean-factor")) {  // scales what is not zero
+            const auto row = std::ranges::find(worst, name, &GradRow::name);
+            if (!is_proved(*row) && std::ranges::count(names, name) == 0) names.push_back(name);
+        }
+    return names;
 }
 
 /// The worst row of each parameter over all cases.
@@ -174,34 +252,70 @@ double largest_relative(const GradReport& report) {
     return largest;
 }
 
+Json to_json(const GradReport& training) {
+    Json rows = Json::array();
+    for (const GradRow& row : training.rows) rows.push_back(to_json(row));
+    return {{"agree", training.passed()}, {"notes", training.notes}, {"arrays", rows}};
+}
+
 Json to_json(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
     Json json{{"model", model}, {"agree", agree}, {"cases", Json::array()}, {"parameters", Json::array()}};
-    double reference = 0, difference = 0;
+    double reference = 0;
+    std::optional<double> difference;
     for (const Verdicts& verdicts : cases) {
         Json rows = Json::array();
         for (const GradRow& row : telling_rows(verdicts)) rows.push_back(to_json(row));
-        json["cases"].push_back({{"settings", verdicts.settings}, {"agree", verdicts.agree()}, {"parameters", rows}});
+        json["cases"].push_back({{"settings", verdicts.settings},
+                                 {"agree", verdicts.agree()},
+                                 {"forward", to_json(*verdicts.f64.forward)},
+                                 {"parameters", rows}});
+        if (verdicts.training) json["cases"].back()["training"] = to_json(*verdicts.training);
         if (const auto& found = verdicts.explanation()) json["cases"].back()["explanation"] = to_string(*found);
         reference = std::max(reference, largest_relative(verdicts.f64));
-        difference = std::max(difference, largest_relative(verdicts.differences));
+        if (verdicts.differences)
+            difference = std::max(difference.value_or(0), largest_relative(*verdicts.differences));
     }
     for (const GradRow& row : worst_rows(cases)) json["parameters"].push_back(to_json(row));
-    json["f64"] = {{"max_rel_reference", reference}, {"max_rel_finite_difference", difference}};
+    json["f64"] = {{"max_rel_reference", reference},
+                   {"max_rel_finite_difference", difference ? Json(*difference) : Json()}};
     return json;
 }
 
 std::string line_of(const Verdicts& verdicts) {
     double ratio = 0;
     for (const GradRow& row : verdicts.f32.rows) ratio = std::max(ratio, row.noise_ratio);
-    return fmt::format("{:<8} {:<67} {:>9.1e} {:>9.1e} {:>9.1e} {:>8.2f}\n", verdicts.agree() ? "agree" : "DIFFERS",
-                       verdicts.settings, verdicts.f64.forward->relative, largest_relative(verdicts.f64),
-                       largest_relative(verdicts.differences), ratio);
+    const std::string difference =
+        verdicts.differences ? fmt::format("{:.1e}", largest_relative(*verdicts.differences)) : "";
+    return fmt::format("{:<8} {:<67} {:>9.1e} {:>9.1e} {:>9} {:>8.2f}\n", verdicts.agree() ? "agree" : "DIFFERS",
+                       verdicts.settings, verdicts.f64.forward->relative, largest_relative(verdicts.f64), difference,
+                       ratio);
 }
 
 std::string line_of(const GradRow& row, std::size_t name_width) {
     return fmt::format("{:<{}} {:>12} {:>5} {:>10.2e} {:>10.2e} {:>10.7f} {:>9.3g}  {}{}{}\n", row.name, name_width,
                        to_string(row.shape), row.precision, row.max_error, row.relative, row.cosine, row.noise_ratio,
                        to_string(row.verdict), row.diagnosis.empty() ? "" : ": ", row.diagnosis);
+}
+
+/// What training, where it was judged, says.
+std::string training_text(const std::vector<Verdicts>& cases) {
+    constexpr int shown = 6;
+    std::string text;
+    bool judged = false;
+    for (const Verdicts& verdicts : cases) {
+        judged = judged || verdicts.training;
+        if (!verdicts.training || verdicts.training->passed()) continue;
+        text += fmt::format("\ntraining ({}): {}\n", verdicts.settings, verdicts.training->notes.front());
+        int departed = 0;
+        for (const GradRow& row : verdicts.training->rows) {
+            if (row.verdict == Verdict::agree || ++departed > shown) continue;
+            text += fmt::format("  {}: relative {:.1e}, {}\n", row.name, row.relative, row.diagnosis);
+        }
+        if (departed > shown) text += fmt::format("  and {} more\n", departed - shown);
+    }
+    if (judged && text.empty())
+        return "\ntraining: loss, gradients, moments and parameters of ten steps of AdamW, clipped, agree\n";
+    return text;
 }
 
 std::string text_of(const std::string& model, const std::vector<Verdicts>& cases, bool agree) {
@@ -218,7 +332,15 @@ std::string text_of(const std::string& model, const std::vector<Verdicts>& cases
                         "max error", "relative", "cosine", "ratio", "verdict");
     for (const GradRow& row : worst) text += line_of(row, width);
     for (const std::string& found : explanations(cases)) text += "\none fault behind a case: " + found + "\n";
-    return text + (agree ? "\nall parameters agree\n" : "\nsome parameters differ\n");
+    text += training_text(cases);
+    const auto forwards = std::ranges::count_if(
+        cases, [](const Verdicts& verdicts) { return verdicts.f64.forward->verdict != Verdict::agree; });
+    if (forwards > 0)
+        text += fmt::format("\nthe forward pass differs in {} of {} cases: its gradients are of another function\n",
+                            forwards, cases.size());
+    if (agree) return text + "\nall parameters agree\n";
+    const bool gradients = std::ranges::none_of(worst, is_reported);
+    return text + (gradients ? "\nthe gradients agree, the rest does not\n" : "\nsome parameters differ\n");
 }
 
 /// The gradient that the hand-written backward has most wrong, evaluated again.
@@ -245,38 +367,65 @@ std::optional<WorstTensor> worst_tensor(std::span<const AuditCase> cases, const 
 }
 
 std::string html_of(const std::string& model, std::span<const AuditCase> cases, const std::vector<Verdicts>& judged,
-                    const std::string& fault, bool agree) {
+                    const std::string& fault, const std::string& in_backward, bool agree) {
     HtmlReport report{.title = model,
                       .agree = agree,
                       .summary = agree ? "all parameters agree" : "some parameters differ",
                       .factor = judged.front().f32.factor,
                       .rows = worst_rows(judged),
                       .notes = {"The tape against a hand-written backward pass and against finite differences."},
-                      .worst = worst_tensor(cases, judged, fault)};
-    if (!fault.empty()) report.notes.push_back("Built into the hand-written backward pass: " + fault);
+                      .worst = worst_tensor(cases, judged, in_backward)};
+    if (!fault.empty()) report.notes.push_back("The fault that is built in: " + fault);
+    for (const std::string& found : explanations(judged)) report.notes.push_back("One fault behind a case: " + found);
     for (const Verdicts& verdicts : judged) {
         const GradRow& forward = *verdicts.f64.forward;
         if (!report.forward || badness(forward) > badness(*report.forward)) report.forward = forward;
         double ratio = 0;
         for (const GradRow& row : verdicts.f32.rows) ratio = std::max(ratio, row.noise_ratio);
-        report.cases.push_back({verdicts.settings, verdicts.agree(), forward.relative, largest_relative(verdicts.f64),
-                                largest_relative(verdicts.differences), ratio});
+        report.cases.push_back(
+            {verdicts.settings, verdicts.agree(), forward.relative, largest_relative(verdicts.f64),
+             verdicts.differences ? std::optional(largest_relative(*verdicts.differences)) : std::nullopt, ratio});
     }
     return html_section(report);
 }
 
 }  // namespace
 
-AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const std::string& fault) {
+bool is_optimizer_fault(const std::string& fault) {
+    return std::ranges::count(reference::optimizer_faults, fault, &reference::FaultInfo::id) > 0;
+}
+
+AuditReport audit(const std::string& model, std::span<const AuditCase> given, const AuditRequest& request) {
+    const std::string& fault = request.fault;
+    std::vector<AuditCase> cases(given.begin(), given.end());
+    if (fault == zero_init) std::ranges::transform(cases, cases.begin(), with_zero_projections);
+    const std::string in_backward = fault == zero_init || is_optimizer_fault(fault) ? "" : fault;
     std::vector<Verdicts> judged;
     try {
-        for (const AuditCase& item : cases) judged.push_back(judge_case(item, fault));
+        for (const AuditCase& item : cases) {
+            Verdicts& verdicts = judged.emplace_back(judge_case(item, in_backward, request.quick));
+            const std::unique_ptr<AuditSubject> subject = item.make(0);
+            verdicts.exact = is_exact(verdicts, subject->wrong_parameters(in_backward));
+            if (item.trains) verdicts.training = judge_training(*subject, fault == zero_init ? "" : fault);
+        }
     } catch (const std::invalid_argument& unknown_fault) {
-        throw UsageError(unknown_fault.what());
+        throw UsageError(
+            fmt::format("{}; in training clip-squared-norm, decay-in-gradient, no-bias-correction; in the "
+                        "inputs zero-init",
+                        unknown_fault.what()));
     }
-    const bool agree = std::ranges::all_of(judged, &Verdicts::agree);
-    return {agree, to_json(model, judged, agree), text_of(model, judged, agree),
-            html_of(model, cases, judged, fault, agree)};
+    std::vector<std::string> vacuous;  // random configurations are too few of each kind to prove all
+    if (request.random == 0) vacuous = unproved(cases, worst_rows(judged));
+    const bool agree = vacuous.empty() && std::ranges::all_of(judged, &Verdicts::agree);
+    AuditReport report{agree, to_json(model, judged, agree), text_of(model, judged, agree),
+                       html_of(model, cases, judged, fault, in_backward, agree)};
+    report.json["unproved"] = vacuous;
+    if (!fault.empty())
+        report.json["fault"] = {{"id", fault}, {"exact", std::ranges::all_of(judged, &Verdicts::exact)}};
+    if (!vacuous.empty())
+        report.text +=
+            fmt::format("vacuous in every case, so that nothing was checked: {}\n", fmt::join(vacuous, ", "));
+    return report;
 }
 
 }  // namespace xtape::tools

@@ -32,9 +32,10 @@ const ModelCommand& model_of(const Models& all, const RunFolder& run) {
 
 /// What the arguments said, and what is to be done about it.
 struct Arguments {
-    std::string folder, data, model, out, fault, html;
+    std::string folder, data, model, out, html;
     bool json = false, best = false;
     FileAudit files;
+    AuditRequest audit;
     GenerateSettings generate;
     std::function<Exit()> action;
 };
@@ -50,14 +51,15 @@ void add_train(CLI::App& app, const Models& all, Arguments& arguments) {
 }
 
 /// One model, or all of them that know the fault.
-Exit audit(const Models& all, const std::string& name, const std::string& fault, const std::string& html, bool json) {
+Exit audit(const Models& all, const std::string& name, const AuditRequest& request, const std::string& html,
+           bool json) {
     Json together{{"model", "all"}, {"agree", true}, {"models", Json::array()}};
     std::vector<std::string> sections;
     std::string unknown;
     for (const auto& model : all) {
         if (name != "all" && name != model->name()) continue;
         try {
-            const AuditReport report = model->audit(fault);
+            const AuditReport report = model->audit(request);
             if (!json)
                 fmt::print("{}{}", together.at("models").empty() ? "" : "\n",
                            takes_colour() ? with_coloured_verdicts(report.text) : report.text);
@@ -82,17 +84,21 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     std::vector<std::string> names{"all", "op"};
     for (const auto& model : all) names.push_back(model->name());
     sub->add_option("MODEL", arguments.model, "The model, all, or op")->required()->check(CLI::IsMember(names));
-    sub->add_option("--fault", arguments.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--random", arguments.audit.random, "So many random configurations in place of the model's cases")
+        ->check(CLI::PositiveNumber);
+    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations");
     sub->add_option("--html", arguments.html, "Write the report as one HTML page, with a map of the worst errors")
         ->type_name("FILE");
+    sub->add_flag("--quick", arguments.audit.quick, "Without finite differences");
     sub->add_flag("--json", arguments.json, "Print one JSON object");
     add_file_audit(*sub, arguments.files);
     sub->callback([&] {
         arguments.action = [&] {
-            check_flags(arguments.model, arguments.files, arguments.fault, arguments.html);
+            check_flags(arguments.model, arguments.files, arguments.audit, arguments.html);
             const bool of_files = arguments.model == "op" || arguments.files.any();
             return of_files ? audit_files(all, arguments.model, arguments.files, arguments.json)
-                            : audit(all, arguments.model, arguments.fault, arguments.html, arguments.json);
+                            : audit(all, arguments.model, arguments.audit, arguments.html, arguments.json);
         };
     });
 }

@@ -20,16 +20,17 @@ FileCase file_case(std::span<const std::unique_ptr<ModelCommand>> models, const 
 
 }  // namespace
 
-void check_flags(const std::string& name, const FileAudit& files, const std::string& fault, const std::string& html) {
+void check_flags(const std::string& name, const FileAudit& files, const AuditRequest& request,
+                 const std::string& html) {
     const bool op = name == "op";
     if (!op && (!files.op.empty() || !files.shapes.empty() || files.heads > 1 || files.list))
         throw UsageError("audit: NAME, --shape, --heads and --list are for `audit op`");
     if (!files.which.empty() && (op || !files.any()))
         throw UsageError("audit: --case is for --export and --against of a model");
-    if (!fault.empty() && (op || files.any()))
-        throw UsageError("audit: --fault is for a model's own reference, not for files or an op");
-    if (!html.empty() && (op || files.any()))
-        throw UsageError("audit: --html is for a model's own reference, not for files or an op");
+    const bool of_reference = !request.fault.empty() || request.random > 0 || request.quick || !html.empty();
+    if (of_reference && (op || files.any()))
+        throw UsageError(
+            "audit: --fault, --random, --quick and --html are for a model's own reference, not for files or an op");
 }
 
 Exit audit_files(std::span<const std::unique_ptr<ModelCommand>> models, const std::string& name, const FileAudit& files,

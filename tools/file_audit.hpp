@@ -21,7 +21,7 @@ struct FileAudit {
 void add_file_audit(CLI::App& sub, FileAudit& files);
 
 /// Throws UsageError for flags that would be ignored.
-void check_flags(const std::string& name, const FileAudit& files, const std::string& fault, const std::string& html);
+void check_flags(const std::string& name, const FileAudit& files, const AuditRequest& request, const std::string& html);
 
 /// Exports a case, judges what came back, or for an op neither: its gradients against finite differences. `name` is a
 /// model's, or "op".

@@ -73,23 +73,33 @@ struct GateAudit {
     }
 
     Brief brief() const { return brief_of(examples, batch, config.vocab, describe(config)); }
+    reference::GateConfig plain() const {
+        return {.vocab = config.vocab,
+                .dim = config.dim,
+                .layers = config.layers,
+                .heads = config.heads,
+                .ffn = config.ffn,
+                .context = config.context,
+                .ln_eps = config.ln_eps};
+    }
     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
-        const reference::GateConfig plain{.vocab = config.vocab,
-                                          .dim = config.dim,
-                                          .layers = config.layers,
-                                          .heads = config.heads,
-                                          .ffn = config.ffn,
-                                          .context = config.context,
-                                          .ln_eps = config.ln_eps};
         reference::GateBatch same;
         same.tokens.assign(batch.tokens.values().begin(), batch.tokens.values().end());
         same.offsets.assign(batch.offsets.values().begin(), batch.offsets.values().end());
         for (const GateExample& example : examples)
             same.examples.push_back({example.next ? reference::GateKind::next_token : reference::GateKind::decision,
                                      example.next.value_or(0), example.label, example.weight});
-        auto run = reference::gate_run<T>(plain, parameters, same, fault);
+        auto run = reference::gate_run<T>(plain(), parameters, same, fault);
         run.logits.insert(run.logits.end(), run.allow_logits.begin(), run.allow_logits.end());
         return run;
+    }
+    std::vector<std::string> wrong(const std::string& fault) const {
+        const bool confident = loudness > 1 && targets != Targets::next_tokens;
+        if (fault == "gate-clamped-bce" && !confident) return {};
+        return reference::gate_wrong_gradients(plain(), fault);
+    }
+    static bool is_projection(const std::string& name) {
+        return name.ends_with("attention.wo") || name.ends_with("ffn.w2");
     }
 };
 
@@ -108,6 +118,23 @@ AuditCase make_case(const GateConfig& config, std::vector<int> lengths, Targets 
             usual_factors(examples + 1, config.dim / config.heads)};
 }
 
+AuditCase random_case(nn::Rng& rng) {
+    GateConfig config{.vocab = pick(rng, 2, 30), .layers = pick(rng, 1, 3), .heads = pick(rng, 1, 4)};
+    config.dim =
+        config.heads * pick(rng, config.heads == 1 ? 3 : 2, 6);  // two values are normed to ±1, whatever they are
+    config.ffn = pick(rng, 1, 24);
+    config.context = pick(rng, 2, 12);
+    const std::vector<int> lengths = random_lengths(rng, config.context);
+    const bool both = lengths.size() > 1 && rng.below(2) == 0;
+    const Targets targets = both ? Targets::both : rng.below(2) == 0 ? Targets::decisions : Targets::next_tokens;
+    AuditCase drawn =
+        make_case(config, lengths, targets, both && has_mistakes(lengths, config.vocab) && rng.below(3) == 0 ? 60 : 1);
+    drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, {}", config.vocab, config.dim, config.heads,
+                                 config.ffn, drawn.settings);
+    drawn.trains = both;  // decay by hand lowers a head that the tape's AdamW leaves alone, as it has no gradient
+    return drawn;
+}
+
 }  // namespace
 
 std::vector<AuditCase> gate_cases() {
@@ -116,13 +143,18 @@ std::vector<AuditCase> gate_cases() {
     std::vector<AuditCase> cases;
     for (const int layers : {1, 2}) {
         const GateConfig config{.vocab = 24, .dim = 32, .layers = layers, .heads = 4, .ffn = 48, .context = 16};
-        for (const Targets targets : {Targets::both, Targets::decisions, Targets::next_tokens})
+        for (const Targets targets : {Targets::both, Targets::decisions, Targets::next_tokens}) {
             cases.push_back(make_case(config, lengths, targets, 1));
+            cases.back().trains = targets == Targets::both;
+        }
         cases.push_back(make_case(config, lengths, Targets::both, loud));
     }
     return cases;
 }
 
-AuditReport audit_gate(const std::string& fault) { return audit("gate", gate_cases(), fault); }
+AuditReport audit_gate(const AuditRequest& request) {
+    return audit("gate", request.random > 0 ? random_cases(request.random, request.seed, random_case) : gate_cases(),
+                 request);
+}
 
 }  // namespace xtape::tools

@@ -6,6 +6,6 @@ namespace xtape::tools {
 
 /// `xtape audit gate`: both heads, alone and in one batch, with mixed lengths and inputs that expose.
 std::vector<AuditCase> gate_cases();
-AuditReport audit_gate(const std::string& fault);
+AuditReport audit_gate(const AuditRequest& request);
 
 }  // namespace xtape::tools

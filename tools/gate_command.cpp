@@ -153,7 +153,7 @@ public:
         return Exit::done;
     }
 
-    AuditReport audit(const std::string& fault) const override { return audit_gate(fault); }
+    AuditReport audit(const AuditRequest& request) const override { return audit_gate(request); }
     std::vector<AuditCase> audit_cases() const override { return gate_cases(); }
 
 private:

@@ -39,8 +39,8 @@ struct LlamaAudit {
         return cross_entropy(logits, batch.targets);
     }
     Brief brief() const { return brief_of(batch, config.vocab, describe(config)); }
-    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
-        const reference::LlamaConfig plain{
+    reference::LlamaConfig plain() const {
+        return {
             .vocab = config.vocab,
             .dim = config.dim,
             .layers = config.layers,
@@ -52,8 +52,14 @@ struct LlamaAudit {
             .norm_epsilon = config.norm_eps,
             .rope = config.rope == RopeForm::interleaved ? reference::Rope::interleaved : reference::Rope::half_split,
             .tied = config.tied};
-        return reference::llama_run<T>(plain, parameters, reference_batch<reference::Batch>(batch, lengths), fault);
     }
+    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
+        return reference::llama_run<T>(plain(), parameters, reference_batch<reference::Batch>(batch, lengths), fault);
+    }
+    std::vector<std::string> wrong(const std::string& fault) const {
+        return reference::llama_wrong_gradients(plain(), fault);
+    }
+    static bool is_projection(const std::string& name) { return name.ends_with("wo") || name.ends_with("w2"); }
 };
 
 AuditCase make_case(const LlamaConfig& config, std::vector<int> lengths, double loudness) {
@@ -70,6 +76,26 @@ AuditCase make_case(const LlamaConfig& config, std::vector<int> lengths, double 
                     LlamaAudit{.config = config, .lengths = lengths, .loudness = loudness}, draw + 1);
             },
             usual_factors(positions + 1, config.head_width())};
+}
+
+AuditCase random_case(nn::Rng& rng) {
+    LlamaConfig config{.vocab = pick(rng, 2, 30), .layers = pick(rng, 1, 3), .heads = pick(rng, 1, 4)};
+    config.dim = config.heads * 2 * pick(rng, 1, 3);
+    do config.kv_heads = pick(rng, 1, config.heads);
+    while (config.heads % config.kv_heads != 0);
+    config.ffn = pick(rng, 1, 24);
+    config.context = pick(rng, 2, 12);
+    config.rope_theta = rng.below(2) == 0 ? 10000 : 100;
+    config.norm_eps = rng.below(2) == 0 ? 1e-5 : 1e-6;
+    config.tied = rng.below(2) == 0;
+    config.rope = rng.below(2) == 0 ? RopeForm::interleaved : RopeForm::half_split;
+    const std::vector<int> lengths = random_lengths(rng, config.context);
+    const bool loud = has_mistakes(lengths, config.vocab) && rng.below(3) == 0;
+    AuditCase drawn = make_case(config, lengths, loud ? 60 : 1);
+    drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, layers {}, {}", config.vocab, config.dim,
+                                 config.heads, config.ffn, config.layers, drawn.settings);
+    drawn.trains = true;
+    return drawn;
 }
 
 }  // namespace
@@ -91,6 +117,7 @@ std::vector<AuditCase> llama_cases() {
                                          .rope = rope};
                 cases.push_back(make_case(config, {9}, 1));
                 cases.push_back(make_case(config, {1, 16, 5, 2}, 1));
+                cases.back().trains = kv_heads == 2 && !tied;
                 cases.push_back(make_case(config, {16}, loud));
             }
         }
@@ -98,6 +125,9 @@ std::vector<AuditCase> llama_cases() {
     return cases;
 }
 
-AuditReport audit_llama(const std::string& fault) { return audit("llama", llama_cases(), fault); }
+AuditReport audit_llama(const AuditRequest& request) {
+    return audit("llama", request.random > 0 ? random_cases(request.random, request.seed, random_case) : llama_cases(),
+                 request);
+}
 
 }  // namespace xtape::tools

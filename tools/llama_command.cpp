@@ -183,7 +183,7 @@ public:
                          [&](const models::Batch& batch) { return trained.model.loss(batch); });
     }
 
-    AuditReport audit(const std::string& fault) const override { return audit_llama(fault); }
+    AuditReport audit(const AuditRequest& request) const override { return audit_llama(request); }
     std::vector<AuditCase> audit_cases() const override { return llama_cases(); }
 
     std::string formats() const override {

@@ -194,7 +194,7 @@ public:
                          [&](const models::Batch& batch) { return plain_loss(trained.model, batch); });
     }
 
-    AuditReport audit(const std::string& fault) const override { return audit_lrnn(fault); }
+    AuditReport audit(const AuditRequest& request) const override { return audit_lrnn(request); }
     std::vector<AuditCase> audit_cases() const override { return lrnn_cases(); }
 
     std::string formats() const override { return "a run folder to a checkpoint lrnnC01 or lrnnC02 and back"; }

@@ -5,6 +5,7 @@
 #include <xtape/tools/microgpt_audit.hpp>
 #include <xtape/tools/reference_subject.hpp>
 
+#include <array>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -34,17 +35,24 @@ struct MicrogptAudit {
         return cross_entropy(logits, batch.targets);
     }
     Brief brief() const { return brief_of(batch, config.vocab, describe(config)); }
-    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
-        const reference::MicrogptConfig plain{.vocab = config.vocab,
-                                              .dim = config.dim,
-                                              .heads = config.heads,
-                                              .ffn = config.ffn,
-                                              .block = config.block,
-                                              .layers = config.layers,
-                                              .norm = static_cast<reference::Norm>(config.norm),
-                                              .act = static_cast<reference::Act>(config.act)};
-        return reference::microgpt_run<T>(plain, parameters, reference_batch<reference::Batch>(batch, lengths), fault);
+    reference::MicrogptConfig plain() const {
+        return {.vocab = config.vocab,
+                .dim = config.dim,
+                .heads = config.heads,
+                .ffn = config.ffn,
+                .block = config.block,
+                .layers = config.layers,
+                .norm = static_cast<reference::Norm>(config.norm),
+                .act = static_cast<reference::Act>(config.act)};
     }
+    template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const {
+        return reference::microgpt_run<T>(plain(), parameters, reference_batch<reference::Batch>(batch, lengths),
+                                          fault);
+    }
+    std::vector<std::string> wrong(const std::string& fault) const {
+        return reference::microgpt_wrong_gradients(plain(), fault);
+    }
+    static bool is_projection(const std::string& name) { return name.ends_with("wo") || name.ends_with("w2"); }
 };
 
 AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string act, std::vector<int> lengths,
@@ -63,6 +71,25 @@ AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string 
             usual_factors(positions + 1, config.dim / config.heads)};
 }
 
+AuditCase random_case(nn::Rng& rng) {
+    using Norm = MicrogptConfig::Norm;
+    using Act = MicrogptConfig::Act;
+    MicrogptConfig config{.vocab = pick(rng, 2, 30), .heads = pick(rng, 1, 4), .ffn = pick(rng, 1, 24)};
+    config.dim = config.heads * pick(rng, config.heads == 1 ? 2 : 1, 6);
+    config.block = pick(rng, 2, 12);
+    config.layers = pick(rng, 1, 3);
+    config.norm = std::array{Norm::none, Norm::attention, Norm::full}[static_cast<std::size_t>(rng.below(3))];
+    config.act = rng.below(2) == 0 ? Act::relu : Act::relu_squared;
+    const std::vector<int> lengths = random_lengths(rng, config.block);
+    const double loudness = has_mistakes(lengths, config.vocab) && rng.below(3) == 0 ? 60 : 1;
+    AuditCase drawn = make_case(config, "", "", lengths, loudness);
+    drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, layers {}, norm {}, act {}, loudness {}",
+                                 config.vocab, config.dim, config.heads, config.ffn, config.layers,
+                                 static_cast<int>(config.norm), static_cast<int>(config.act), loudness);
+    drawn.trains = true;
+    return drawn;
+}
+
 }  // namespace
 
 std::vector<AuditCase> microgpt_cases() {
@@ -77,6 +104,7 @@ std::vector<AuditCase> microgpt_cases() {
                 const MicrogptConfig config{.layers = layers, .norm = norm, .act = act};
                 cases.push_back(make_case(config, norm_name, act_name, {7}, 1));
                 cases.push_back(make_case(config, norm_name, act_name, {1, config.block, 5, 2}, 1));
+                cases.back().trains = layers == 3 && norm == Norm::attention;
             }
             const MicrogptConfig config{.norm = norm, .act = act};
             cases.push_back(make_case(config, norm_name, act_name, {config.block}, loud));
@@ -85,6 +113,10 @@ std::vector<AuditCase> microgpt_cases() {
     return cases;
 }
 
-AuditReport audit_microgpt(const std::string& fault) { return audit("microgpt", microgpt_cases(), fault); }
+AuditReport audit_microgpt(const AuditRequest& request) {
+    return audit("microgpt",
+                 request.random > 0 ? random_cases(request.random, request.seed, random_case) : microgpt_cases(),
+                 request);
+}
 
 }  // namespace xtape::tools

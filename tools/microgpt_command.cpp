@@ -216,7 +216,7 @@ public:
         return Exit::done;
     }
 
-    AuditReport audit(const std::string& fault) const override { return audit_microgpt(fault); }
+    AuditReport audit(const AuditRequest& request) const override { return audit_microgpt(request); }
     std::vector<AuditCase> audit_cases() const override { return microgpt_cases(); }
 
 private:

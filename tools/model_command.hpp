@@ -43,6 +43,14 @@ struct PreparedCourse {
     std::string summary;    ///< what a person is told of it
 };
 
+/// What `xtape audit` is asked.
+struct AuditRequest {
+    std::string fault;       ///< to be built in; empty: none
+    int random = 0;          ///< so many random configurations instead of the model's cases
+    std::uint64_t seed = 1;  ///< of those
+    bool quick = false;      ///< without finite differences
+};
+
 /// What `xtape audit` found.
 struct AuditReport {
     bool agree;  ///< every parameter of every case
@@ -71,7 +79,7 @@ public:
     /// makes none.
     virtual Exit predict(const RunFolder& run, const std::string& data) const;
     /// Throws UsageError for a fault that this model's reference does not know; none is the empty one.
-    virtual AuditReport audit(const std::string& fault) const = 0;
+    virtual AuditReport audit(const AuditRequest& request) const = 0;
     /// The cases of `audit`, to be exported one by one (audit.hpp).
     virtual std::vector<AuditCase> audit_cases() const = 0;
     /// From, to: writes a run folder as another program's checkpoint, or such a checkpoint as a run folder. False, with

@@ -10,10 +10,14 @@
 //     template <class T> Tensor<T> loss(const Model<T>& model, const Tensor<T>& output) const;
 //     Brief brief() const;                                                // for who writes the model anew
 //     template <class T> auto by_hand(const reference::Arrays<T>& parameters, const std::string& fault) const;
+//     std::vector<std::string> wrong(const std::string& fault) const;    // names: see AuditSubject
+//     static bool is_projection(const std::string& name);                // writes into the residual stream
 
-#include <xtape/tests/reference/arrays.hpp>
 #include <xtape/tools/audit.hpp>
+#include <xtape/tools/reference_training.hpp>
 
+#include <limits>
+#include <numeric>
 #include <utility>
 
 namespace xtape::tools {
@@ -51,6 +55,25 @@ public:
     Brief brief() const override { return how_.brief(); }
     Evaluation reference64(const std::string& fault) const override { return by_hand<double>(fault); }
     Evaluation reference32(const std::string& fault) const override { return by_hand<float>(fault); }
+    std::vector<std::string> wrong_parameters(const std::string& fault) const override { return how_.wrong(fault); }
+    void zero_projections() override {
+        for (const auto& [name, parameter] : nn::parameters(model64_))
+            if (How::is_projection(name)) std::ranges::fill(parameter->write(), 0.0);
+        nn::copy_parameters(model64_, model32_);
+    }
+    void perturb(std::uint64_t seed) override {
+        constexpr double few = 4 * std::numeric_limits<double>::epsilon();
+        nn::Rng rng(seed);
+        for (const auto& [name, parameter] : nn::parameters(model64_))
+            for (double& value : parameter->write()) value *= 1 + rng.uniform(-few, few);
+    }
+
+    Training train_on_tape(const TrainingSettings& settings) const override {
+        return tools::train_on_tape(how_, settings);
+    }
+    Training train_by_hand(const TrainingSettings& settings, const std::string& fault) const override {
+        return tools::train_by_hand(how_, plain_parameters<double>(), settings, fault);
+    }
 
 private:
     template <class T> using Model = typename How::template Model<T>;
@@ -61,7 +84,7 @@ private:
             [&](const Tensor<T>& output) { return how_.loss(model, output); });
     }
 
-    template <class T> Evaluation by_hand(const std::string& fault) const {
+    template <class T> reference::Arrays<T> plain_parameters() const {
         reference::Arrays<T> arrays;
         for (const auto& [name, parameter] : nn::parameters(model64_)) {
             auto& array = arrays.emplace_back();
@@ -69,7 +92,11 @@ private:
             for (const Index extent : parameter->shape()) array.shape.push_back(static_cast<int>(extent));
             for (const double value : parameter->values()) array.values.push_back(static_cast<T>(value));
         }
-        const auto run = how_.template by_hand<T>(arrays, fault);
+        return arrays;
+    }
+
+    template <class T> Evaluation by_hand(const std::string& fault) const {
+        const auto run = how_.template by_hand<T>(plain_parameters<T>(), fault);
         Evaluation result;
         result.output.assign(run.logits.begin(), run.logits.end());
         result.output.push_back(static_cast<double>(run.loss));
@@ -91,6 +118,35 @@ inline std::vector<std::vector<std::int32_t>> draw_sequences(std::span<const int
         for (int i = 0; i <= length; ++i) sequence.push_back(static_cast<std::int32_t>(rng.below(vocab)));
     }
     return sequences;
+}
+
+/// A number from low to high, both included.
+inline int pick(nn::Rng& rng, int low, int high) { return low + static_cast<int>(rng.below(high - low + 1)); }
+
+/// Lengths of 1 to 4 sequences of up to `longest` tokens, the first of 2 or more: queries of one key have no gradient.
+inline std::vector<int> random_lengths(nn::Rng& rng, int longest) {
+    std::vector<int> lengths{pick(rng, 2, longest)};
+    for (int more = pick(rng, 0, 3); more > 0; --more) lengths.push_back(pick(rng, 1, longest));
+    return lengths;
+}
+
+/// Whether some of so many random targets are sure to be missed: where loud logits are all right, every gradient is
+/// zero, and nothing would be checked.
+inline bool has_mistakes(const std::vector<int>& lengths, int vocab) {
+    return vocab >= 8 && std::accumulate(lengths.begin(), lengths.end(), 0) >= 4;
+}
+
+/// So many cases, each `draw(rng)` with an Rng of its own.
+template <class Draw> std::vector<AuditCase> random_cases(int count, std::uint64_t seed, const Draw& draw) {
+    std::vector<AuditCase> cases;
+    for (int i = 0; i < count; ++i) {
+        nn::Rng rng(seed * 1'000'003 + static_cast<std::uint64_t>(i));
+        cases.push_back(draw(rng));
+        cases.back().make = [make = cases.back().make, first = 100 * rng.below(1 << 20)](std::uint64_t draw) {
+            return make(static_cast<std::uint64_t>(first) + draw);
+        };
+    }
+    return cases;
 }
 
 /// A batch of sequences of `lengths` inputs as the references take it.

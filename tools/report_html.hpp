@@ -13,7 +13,7 @@ namespace xtape::tools {
 /// The tensor that is most wrong, whose errors are drawn.
 struct WorstTensor {
     GradRow row;
-    std::string settings = {};  ///< of the case that it is from
+    std::string settings = {};                       ///< of the case that it is from
     std::vector<double> candidate = {}, truth = {};  ///< both of the size of row.shape
 };
 

@@ -27,8 +27,8 @@ double noise_floor(const Evidence& evidence, double truth_max, double largest, b
     if (options.precision == "f32")
         return std::max(std::max(evidence.noise, eps32) * truth_max, vacuous ? eps32 * largest : 0);
     const double cancellation = evidence.noise * (eps64 / eps32);
-    const double relative = std::max(options.f64_tolerance / options.factor, cancellation);
-    return vacuous ? relative * largest : relative * truth_max;
+    const double relative = options.f64_tolerance / options.factor;
+    return vacuous ? relative * largest : std::max(relative, cancellation) * truth_max;
 }
 
 void give_verdict(GradRow& row, const Evidence& evidence, std::span<const double> candidate,

@@ -172,7 +172,9 @@ GradReport check_parameters(const std::function<Tensor<double>()>& loss, std::sp
                 const Pause pause;
                 const Restored restored(parameter);
                 std::ranges::copy(elements, parameter.write().begin());
-                return weigh(loss(), Tensor<double>(1.0));
+                Weighed value = weigh(loss(), Tensor<double>(1.0));
+                value.magnitude = std::max(value.magnitude, options.magnitude);
+                return value;
             },
             options);
     }

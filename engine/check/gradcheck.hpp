@@ -13,6 +13,9 @@ struct GradcheckOptions {
     double step = 1.0 / 256;  ///< the longest finite difference, relative to the size of the input (at most 1)
     std::vector<std::string> names = {};  ///< of the inputs; "input 0", ... where missing
     std::uint64_t seed = 1;
+    /// Of the numbers whose difference the function is, where they are larger than its value: logits, for a loss that
+    /// is nearly 0. It bounds the rounding of a difference.
+    double magnitude = 0;
 };
 
 /// A Parameter of a model, by its name.

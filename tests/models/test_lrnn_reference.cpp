@@ -273,6 +273,25 @@ TEST_CASE("lrnn reference: the wrong gradients of two layers are those of the ca
                 "mem_gate_write", "mem_gate_read"}));
 }
 
+TEST_CASE("lrnn reference: without norms in both passes, the gradients are right for another function") {
+    const LrnnConfig config = small(2, 2, 2);
+    const Arrays<double> parameters = random_parameters(config);
+    const Run<double> run = lrnn_run(config, parameters, ragged_batch(), "forward-no-norm");
+    CHECK(relative_error(run.logits, lrnn_run(config, parameters, ragged_batch()).logits) > 1e-2);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        INFO(parameters[i].name);
+        if (parameters[i].name.find("ln1") != std::string::npos) {
+            CHECK(largest_value(run.gradients[i].values) == 0);
+            continue;
+        }
+        check_directions(parameters[i].values, run.gradients[i].values, [&](const Values& moved) {
+            Arrays<double> all = parameters;
+            all[i].values = moved;
+            return lrnn_run(config, all, ragged_batch(), "forward-no-norm").loss;
+        });
+    }
+}
+
 TEST_CASE("lrnn reference: a lost carry does not show on sequences of one chunk") {
     LrnnConfig config = small(2, 1, 2);
     config.chunk = 10;
@@ -289,7 +308,7 @@ TEST_CASE("lrnn reference: what does not fit is refused with a reason") {
         lrnn_run(config, parameters, ragged_batch(), "lrnn-typo"),
         "lrnn: unknown fault 'lrnn-typo'; known are lrnn-gate-path, lrnn-smoothed-loss, "
         "lrnn-clamped-scan, lrnn-eps-softmax, scan-no-carry, overwritten, mean-factor, transposed-weight, "
-        "double-count");
+        "double-count, forward-no-norm");
     CHECK_THROWS_WITH(lrnn_run(small(2, 2, 4), parameters, ragged_batch()),
                       "lrnn: parameter 25 does not fit the settings, which want layers.0.mem_gate_write [8, 4] there");
     CHECK_THROWS_WITH(lrnn_parameters<double>(small(2, 3, 2)),

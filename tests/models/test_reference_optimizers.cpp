@@ -3,6 +3,7 @@
 #include "../catch.hpp"
 
 #include <cmath>
+#include <utility>
 
 using namespace xtape::reference;
 
@@ -31,6 +32,21 @@ TEST_CASE("reference adam: weight decay lowers the value from before the step, a
     }
     CHECK(decayed[0].values[1] == Approx(-3 * (1 - 0.005) * (1 - 0.005)).epsilon(1e-14));
     CHECK(plain[0].values[1] == -3);
+}
+
+TEST_CASE("reference adam: its faults are L2 in the gradient and moments that are not corrected") {
+    const Arrays<double> start{{"w", {1}, {2.0}}}, gradients{{"w", {1}, {0.5}}};
+    const auto stepped = [&](const AdamConfig& config) {
+        Arrays<double> parameters = start;
+        Adam<double> adam(config);
+        adam.step(parameters, gradients, 0.1);
+        CHECK(adam.v()[0][0] > 0);
+        return std::pair(parameters[0].values[0], adam.m()[0][0]);
+    };
+    CHECK(stepped({.weight_decay = 0.1}).second == Approx(0.15 * 0.5));
+    CHECK(stepped({.weight_decay = 0.1, .decay = Decay::in_gradient}).second == Approx(0.15 * (0.5 + 0.1 * 2)));
+    CHECK(stepped({.weight_decay = 0.1, .decay = Decay::in_gradient}).first == Approx(2 - 0.1));
+    CHECK(stepped({.bias_correction = false}).first == Approx(2 - 0.1 * 0.15 / std::sqrt(0.01)));
 }
 
 TEST_CASE("reference clip: a global norm above the maximum becomes the maximum, one below stays") {

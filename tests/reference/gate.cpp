@@ -188,6 +188,7 @@ enum class Fault {
     mean_factor,
     transposed_weight,
     double_count,
+    forward_no_norm,
 };
 
 constexpr std::array faults{
@@ -201,6 +202,7 @@ constexpr std::array faults{
     FaultInfo{"mean-factor", "the loss is divided by the number B of examples, its gradient by B + 1"},
     FaultInfo{"transposed-weight", "the gradient of layers.0.attention.wo is transposed"},
     FaultInfo{"double-count", "the gradient of the last layer's FFN residual is added twice"},
+    FaultInfo{"forward-no-norm", "the norms before attention are left out of both passes"},
 };
 
 Fault to_fault(std::string_view id) { return Fault(fault_number("gate", id, faults)); }
@@ -209,6 +211,7 @@ template <class T> struct Gate {
     const GateConfig& config;
     const GateBatch& batch;
     const Fault fault;
+    const bool no_norm = fault == Fault::forward_no_norm;
     const std::vector<int> positions = positions_of(batch.offsets);
     const Targets<T> targets{batch};
     const T epsilon = T(config.ln_eps);
@@ -238,7 +241,7 @@ template <class T> struct Gate {
     }
 
     void layer_forward(Matrix<T>& output, LayerActivations<T>& z, const LayerWeights<T>& w) const {
-        layer_norm_forward(z.n, z.x, w.ln1, epsilon);
+        no_norm ? copy_forward(z.n, z.x) : layer_norm_forward(z.n, z.x, w.ln1, epsilon);
         affine_forward(z.q, z.n, w.q);
         affine_forward(z.k, z.n, w.k);
         affine_forward(z.v, z.n, w.v);
@@ -306,7 +309,7 @@ template <class T> struct Gate {
         affine_backward_weights(dw.k, d.k, z.n);                                     // k = n Wkᵀ + bk
         affine_backward_weights(dw.v, d.v, z.n);                                     // v = n Wvᵀ + bv
         if (fault != Fault::dropped_qkv_input) qkv_backward_input(d, w);
-        norm_backward(d.x, dw.ln1, d.n, z.x, w.ln1);  // n = layer_norm(x, ln1)
+        no_norm ? copy_backward(d.x, d.n) : norm_backward(d.x, dw.ln1, d.n, z.x, w.ln1);  // n = layer_norm(x, ln1)
     }
 
     void qkv_backward_input(LayerActivations<T>& d, const LayerWeights<T>& w) const {
@@ -368,12 +371,14 @@ bool is_wrong(Fault fault, const GateConfig& config, int layer, std::string_view
             return layer == 0 && name == "attention.wo";
         case Fault::double_count:
             return earlier || (layer == last && (name.starts_with("ln1.") || name.starts_with("attention.")));
+        case Fault::forward_no_norm:
+            return true;
     }
     return false;
 }
 
 bool is_unwritten(Fault fault, std::string_view name) {
-    return fault == Fault::dropped_qkv_input && name.starts_with("ln1.");
+    return (fault == Fault::dropped_qkv_input || fault == Fault::forward_no_norm) && name.starts_with("ln1.");
 }
 
 std::vector<std::string> names_where(const GateConfig& config, auto&& chosen) {

@@ -121,6 +121,7 @@ enum class Fault {
     mean_factor,
     transposed_weight,
     double_count,
+    forward_no_norm,
 };
 
 constexpr std::array faults{
@@ -134,6 +135,7 @@ constexpr std::array faults{
     FaultInfo{"mean-factor", "the loss is the mean over S-1 targets, its gradient is divided by S"},
     FaultInfo{"transposed-weight", "the gradient of layers.0.wo is transposed"},
     FaultInfo{"double-count", "the gradient of the last layer's FFN residual is added twice"},
+    FaultInfo{"forward-no-norm", "the norms before attention are left out of both passes"},
 };
 
 Fault to_fault(std::string_view id) { return Fault(fault_number(model_name, id, faults)); }
@@ -144,6 +146,7 @@ template <class T> struct Llama {
     const LlamaConfig& config;
     const Batch& batch;
     const Fault fault;
+    const bool no_norm = fault == Fault::forward_no_norm;
     const std::vector<int> positions = positions_of(batch.offsets);
     const HeadGroups heads{config.heads, kv_heads(config)};
     Weights<T> weights{config}, dweights{config};
@@ -186,7 +189,7 @@ template <class T> struct Llama {
     }
 
     void layer_forward(Matrix<T>& output, LayerActivations<T>& z, const LayerWeights<T>& w) const {
-        norm_forward(z.n, z.x, w.attention_norm);
+        no_norm ? copy_forward(z.n, z.x) : norm_forward(z.n, z.x, w.attention_norm);
         projection_forward(z.q, z.n, w.wq);
         projection_forward(z.k, z.n, w.wk);
         projection_forward(z.v, z.n, w.wv);
@@ -244,8 +247,9 @@ template <class T> struct Llama {
         if (fault == Fault::overwritten) set_zero(d.n);
         projection_backward(d.n, dw.wk, d.k, z.n, w.wk);  // k = n Wkᵀ
         if (fault == Fault::overwritten) set_zero(d.n);
-        projection_backward(d.n, dw.wv, d.v, z.n, w.wv);                    // v = n Wvᵀ
-        norm_backward(d.x, dw.attention_norm, d.n, z.x, w.attention_norm);  // n = rms_norm(x, attention_norm)
+        projection_backward(d.n, dw.wv, d.v, z.n, w.wv);  // v = n Wvᵀ
+        no_norm ? copy_backward(d.x, d.n)
+                : norm_backward(d.x, dw.attention_norm, d.n, z.x, w.attention_norm);  // n = rms_norm(x, attention_norm)
     }
 };
 
@@ -278,6 +282,8 @@ bool is_wrong(Fault fault, const LlamaConfig& config, int layer, std::string_vie
             return layer == 0 && name == "wo";
         case Fault::double_count:
             return earlier || is_one_of("wo", "wq", "wk", "wv", "attention_norm");
+        case Fault::forward_no_norm:
+            return true;
     }
     return false;
 }

@@ -94,6 +94,7 @@ enum class Fault {
     mean_factor,
     transposed_weight,
     double_count,
+    forward_no_norm,
 };
 
 constexpr std::array faults{
@@ -104,6 +105,7 @@ constexpr std::array faults{
     FaultInfo{"mean-factor", "the loss is the mean over S-1 targets, its gradient is divided by S"},
     FaultInfo{"transposed-weight", "the gradient of layers.0.wo is transposed"},
     FaultInfo{"double-count", "the gradient of the last layer's FFN residual is added twice"},
+    FaultInfo{"forward-no-norm", "the norms before attention are left out of both passes"},
 };
 
 Fault to_fault(std::string_view id) { return Fault(fault_number(model_name, id, faults)); }
@@ -126,6 +128,8 @@ template <class T> struct Microgpt {
         present ? rms_norm_backward(dx, dy, x) : copy_backward(dx, dy);
     }
 
+    bool has_norm1() const { return config.norm != Norm::none && fault != Fault::forward_no_norm; }
+
     void act_forward(Matrix<T>& y, const Matrix<T>& x) const {
         config.act == Act::relu ? relu_forward(y, x) : relu_squared_forward(y, x);
     }
@@ -146,7 +150,7 @@ template <class T> struct Microgpt {
     }
 
     void layer_forward(Matrix<T>& output, LayerActivations<T>& z, const LayerWeights<T>& w) const {
-        norm_forward(config.norm != Norm::none, z.n, z.x);
+        norm_forward(has_norm1(), z.n, z.x);
         linear_forward(z.q, z.n, w.wq);
         linear_forward(z.k, z.n, w.wk);
         linear_forward(z.v, z.n, w.wv);
@@ -200,8 +204,8 @@ template <class T> struct Microgpt {
         if (fault == Fault::overwritten) set_zero(d.n);
         linear_backward_input(d.n, d.k, w.wk);  // k = n Wk
         if (fault == Fault::overwritten) set_zero(d.n);
-        linear_backward_input(d.n, d.v, w.wv);                    // v = n Wv
-        norm_backward(config.norm != Norm::none, d.x, d.n, z.x);  // n = norm₁(x)
+        linear_backward_input(d.n, d.v, w.wv);      // v = n Wv
+        norm_backward(has_norm1(), d.x, d.n, z.x);  // n = norm₁(x)
     }
 
     /// Leaves in d.k and d.v only what each position's own query sends.
@@ -239,6 +243,8 @@ bool is_wrong(Fault fault, const MicrogptConfig& config, int layer, std::string_
             return layer == 0 && name == "wo";
         case Fault::double_count:
             return earlier || attention;
+        case Fault::forward_no_norm:
+            return config.norm != Norm::none;
     }
     return false;
 }
