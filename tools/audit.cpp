@@ -73,8 +73,8 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick)
     // And how far a few epsilon of the parameters take the gradients of the judged draw; in f64 those by hand as well.
     const Evaluation reference64 = subject->reference64(fault);
     std::vector<double> noise64 = noise;
+    const std::unique_ptr<AuditSubject> near = item.make(0);
     for (std::uint64_t draw = 1; draw < draws; ++draw) {
-        const std::unique_ptr<AuditSubject> near = item.make(0);
         near->perturb(draw);
         const Evaluation tape = near->tape64(), by_hand = near->reference64(fault);
         output_noise = std::max(output_noise, relative_error(tape.output, truth.output) * eps32 / eps64);
@@ -183,15 +183,12 @@ GradReport judge_training(AuditSubject& subject, const std::string& fault) {
                                 {.factors = {{"no bias correction", first}}});
 }
 
-/// Parameters that have a gradient, but a true one of zero in all cases: nothing was checked of them.
-std::vector<std::string> unproved(std::span<const AuditCase> cases, const std::vector<GradRow>& worst) {
-    std::vector<std::string> names;
-    for (const AuditCase& item : cases)
-        for (const std::string& name : item.make(0)->wrong_parameters("mean-factor")) {  // scales what is not zero
-            const auto row = std::ranges::find(worst, name, &GradRow::name);
-            if (!is_proved(*row) && std::ranges::count(names, name) == 0) names.push_back(name);
-        }
-    return names;
+/// Of `names`, those whose true gradient is zero in all cases: nothing was checked of them.
+std::vector<std::string> unproved(const std::vector<std::string>& names, const std::vector<GradRow>& worst) {
+    std::vector<std::string> vacuous;
+    for (const GradRow& row : worst)
+        if (!is_proved(row) && std::ranges::count(names, row.name) > 0) vacuous.push_back(row.name);
+    return vacuous;
 }
 
 /// The worst row of each parameter over all cases.
@@ -319,11 +316,13 @@ AuditReport audit(const std::string& model, std::span<const AuditCase> given, co
     if (fault == zero_init) std::ranges::transform(cases, cases.begin(), with_zero_projections);
     const std::string in_backward = fault == zero_init || is_optimizer_fault(fault) ? "" : fault;
     std::vector<Verdicts> judged;
+    std::vector<std::string> not_zero;  // parameters that have a gradient other than zero on some input
     try {
         for (const AuditCase& item : cases) {
             Verdicts& verdicts = judged.emplace_back(judge_case(item, in_backward, request.quick));
             const std::unique_ptr<AuditSubject> subject = item.make(0);
             verdicts.exact = is_exact(verdicts, subject->wrong_parameters(in_backward));
+            for (const std::string& name : subject->wrong_parameters("mean-factor")) not_zero.push_back(name);
             if (item.trains) verdicts.training = judge_training(*subject, fault == zero_init ? "" : fault);
         }
     } catch (const std::invalid_argument& unknown_fault) {
@@ -333,7 +332,7 @@ AuditReport audit(const std::string& model, std::span<const AuditCase> given, co
                         unknown_fault.what()));
     }
     std::vector<std::string> vacuous;  // random configurations are too few of each kind to prove all
-    if (request.random == 0) vacuous = unproved(cases, worst_rows(judged));
+    if (request.random == 0) vacuous = unproved(not_zero, worst_rows(judged));
     const bool agree = vacuous.empty() && std::ranges::all_of(judged, &Verdicts::agree);
     AuditReport report{agree, to_json(model, judged, agree), text_of(model, judged, agree)};
     report.json["unproved"] = vacuous;

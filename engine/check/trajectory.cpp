@@ -191,7 +191,7 @@ public:
             const bool judged = given != candidate.now.end();
             const double moved = judged ? candidate.moved(static_cast<std::size_t>(given - candidate.now.begin())) : 0;
             const double floor = raised_floor(truth.now, right, std::max(truth.moved(i), moved));
-            if (!judged) continue;
+            if (!judged || departed(right)) continue;
             StepArray excused = *given;
             if (right.stage == Stage::parameter) excuse(excused, right, truth.now, before.at(right.name));
             GradRow row = moment.judge(right, excused, floor * spread_);
@@ -218,6 +218,11 @@ public:
     }
 
 private:
+    bool departed(const StepArray& array) const {
+        const auto known = steps_.find(title(array));
+        return known != steps_.end() && known->second < most_steps;
+    }
+
     static void refuse_unknown(const Step& truth, const Step& candidate) {
         for (const StepArray& array : candidate) {
             const auto right = std::ranges::find_if(
