@@ -323,7 +323,8 @@ AuditReport audit(const std::string& model, std::span<const AuditCase> given, co
             const std::unique_ptr<AuditSubject> subject = item.make(0);
             verdicts.exact = is_exact(verdicts, subject->wrong_parameters(in_backward));
             for (const std::string& name : subject->wrong_parameters("mean-factor")) not_zero.push_back(name);
-            if (item.trains) verdicts.training = judge_training(*subject, fault == zero_init ? "" : fault);
+            if (item.trains && (!request.quick || in_backward.empty()))
+                verdicts.training = judge_training(*subject, fault == zero_init ? "" : fault);
         }
     } catch (const std::invalid_argument& unknown_fault) {
         throw UsageError(

@@ -24,15 +24,12 @@ namespace xtape::tools {
 template <class How> class ReferenceSubject final : public AuditSubject {
 public:
     ReferenceSubject(How how, std::uint64_t seed)
-        : how_(std::move(how)),
-          model64_(nn::build<Model<double>>(how_.config, seed)),
-          model32_(nn::build<Model<float>>(how_.config, seed)) {
+        : how_(std::move(how)), model64_(nn::build<Model<double>>(how_.config, seed)) {
         nn::Rng rng(seed + 1000);
         for (const auto& [name, parameter] : nn::parameters(model64_)) {
             const double spread = how_.spread(name, parameter->shape()), center = how_.center(name);
             for (double& value : parameter->write()) value = static_cast<float>(center + spread * rng.normal());
         }
-        nn::copy_parameters(model64_, model32_);
         how_.draw_inputs(rng);
     }
 
@@ -43,14 +40,17 @@ public:
     }
     Tensor<double> loss() const override { return how_.loss(model64_, how_.output(model64_)); }
     Evaluation tape64() override { return on_tape(model64_); }
-    Evaluation tape32() override { return on_tape(model32_); }
+    Evaluation tape32() override {
+        auto model = nn::build<Model<float>>(how_.config, 1);
+        nn::copy_parameters(model64_, model);
+        return on_tape(model);
+    }
     Evaluation reference64(const std::string& fault) const override { return by_hand<double>(fault); }
     Evaluation reference32(const std::string& fault) const override { return by_hand<float>(fault); }
     std::vector<std::string> wrong_parameters(const std::string& fault) const override { return how_.wrong(fault); }
     void zero_projections() override {
         for (const auto& [name, parameter] : nn::parameters(model64_))
             if (How::is_projection(name)) std::ranges::fill(parameter->write(), 0.0);
-        nn::copy_parameters(model64_, model32_);
     }
     void perturb(std::uint64_t seed) override {
         constexpr double few = 4 * std::numeric_limits<double>::epsilon();
@@ -98,7 +98,6 @@ private:
 
     How how_;
     Model<double> model64_;
-    Model<float> model32_;
 };
 
 /// Token sequences of the given numbers of inputs, each with one more token as its last target.
