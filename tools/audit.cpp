@@ -31,14 +31,14 @@ struct Verdicts {
     }
 };
 
-/// max|a − b| / max|size|
+/// max|a − b| / max|size|; 0 where that is not finite, as it is no rounding.
 double relative_distance(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& size) {
     double error = 0, largest = 0;
     for (std::size_t i = 0; i < b.size(); ++i) {
         error = std::max(error, std::abs(a[i] - b[i]));
         largest = std::max(largest, std::abs(size[i]));
     }
-    return largest > 0 ? error / largest : 0;
+    return largest > 0 && std::isfinite(error) ? error / largest : 0;
 }
 
 double relative_error(const std::vector<double>& a, const std::vector<double>& b) { return relative_distance(a, b, b); }
@@ -70,8 +70,10 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick)
         raise(other->reference32(""), other_truth);
     }
 
-    // And how far a few epsilon of the parameters take the gradients of the judged draw; in f64 those by hand as well.
+    // And how far a few epsilon of the parameters take the gradients of the judged draw; in f64 those by hand as well,
+    // if they repeat themselves.
     const Evaluation reference64 = subject->reference64(fault);
+    const bool repeats = subject->reference64(fault).gradients == reference64.gradients;
     std::vector<double> noise64 = noise;
     const std::unique_ptr<AuditSubject> near = item.make(0);
     for (std::uint64_t draw = 1; draw < draws; ++draw) {
@@ -84,7 +86,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick)
             const double moved_by_hand =
                 relative_distance(by_hand.gradients[i], reference64.gradients[i], size) * eps32 / eps64;
             noise[i] = std::max(noise[i], moved);
-            noise64[i] = std::max({noise64[i], moved, moved_by_hand});
+            noise64[i] = std::max({noise64[i], moved, repeats ? moved_by_hand : 0});
         }
     }
 

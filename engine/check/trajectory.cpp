@@ -76,11 +76,12 @@ public:
         for (const TrainingStep& other : beside_) others_.push_back(other());
     }
 
-    /// How far rounding has taken array i by now; 0 where a run does not repeat itself, which is not rounding.
+    /// How far rounding has taken array i by now; 0 where a run does not repeat itself or overflows: that is no
+    /// rounding.
     double moved(std::size_t i) const {
         double furthest = 0;
         for (const Step& other : others_) furthest = std::max(furthest, distance(other[i].values, now[i].values));
-        return repeats ? furthest : 0;
+        return repeats && std::isfinite(furthest) ? furthest : 0;
     }
 
     Step now;
