@@ -31,13 +31,17 @@ struct Verdicts {
     }
 };
 
+double largest_of(const std::vector<double>& values) {
+    double largest = 0;
+    for (const double v : values) largest = std::max(largest, std::abs(v));
+    return largest;
+}
+
 /// max|a − b| / max|size|; 0 where that is not finite, as it is no rounding.
 double relative_distance(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& size) {
-    double error = 0, largest = 0;
-    for (std::size_t i = 0; i < b.size(); ++i) {
-        error = std::max(error, std::abs(a[i] - b[i]));
-        largest = std::max(largest, std::abs(size[i]));
-    }
+    double error = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) error = std::max(error, std::abs(a[i] - b[i]));
+    const double largest = largest_of(size);
     return largest > 0 && std::isfinite(error) ? error / largest : 0;
 }
 
@@ -111,8 +115,7 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick)
     verdicts.f32 = judge(evidence(reference32, noise), options);
     verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
     if (!quick) {
-        double magnitude = 0;
-        for (const double logit : truth.output) magnitude = std::max(magnitude, std::abs(logit));
+        const double magnitude = largest_of(truth.output);
         verdicts.differences =
             check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step, .magnitude = magnitude});
     }
