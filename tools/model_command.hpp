@@ -48,7 +48,7 @@ struct AuditRequest {
     std::string fault;       ///< to be built in; empty: none
     int random = 0;          ///< so many random configurations instead of the model's cases
     std::uint64_t seed = 1;  ///< of those
-    bool quick = false;      ///< without finite differences
+    bool quick = false;      ///< without finite differences, and without training where a backward pass is faulty
 };
 
 /// What `xtape audit` found.

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Mutates one token at a time in the hand-written references, and has `xtape audit` judge each mutant.
 
-    tools/mutations.py [--build DIR] [--count N]                   runs N mutants and prints what the audit reports
-    tools/mutations.py --atol 2e-2 [--rtol R] [--cosine C]         which recorded mutants a test with that tolerance passes
+    tools/mutations.py [--build DIR] [--count N]            runs N mutants and prints what the audit reports
+    tools/mutations.py --atol 2e-2 [--rtol R] [--cosine C]  which recorded mutants a test with that tolerance passes
 
 A mutant is compiled outside the source with the address sanitizer, linked in place of the reference, and judged without
-finite differences. Results are kept in DIR/mutations/results.json. Exit status: 0, or 1 where a mutant lives that is not
-listed below as equivalent.
+finite differences. Results are kept in DIR/mutations/results.json. Exit status: 0, or 1 where a mutant lives that is
+not listed below as equivalent.
 """
 import argparse, json, os, random, re, shlex, shutil, subprocess, sys
 from pathlib import Path
@@ -66,7 +66,8 @@ OPERANDS = [
 
 # Mutants that compute the same, by file and what became of the line, and why.
 EQUIVALENT = {
-    ("gate_kernels.hpp", "drow[j] = dloss * shares[i] * std::exp(row[j] - lse);"): "the first to write, where zeros were",
+    ("gate_kernels.hpp", "drow[j] = dloss * shares[i] * std::exp(row[j] - lse);"):
+        "the first to write, where zeros were",
     ("layer_norm.hpp", "for (int j = 0; j < n; ++j) squares += (x[j] + mean) * (x[j] - mean);"):
         "Σ (x + m)(x − m) = Σ x² − n m², the variance again",
     ("gate.cpp", "residual_backward(d.mid, d.u, dw.ln2, doutput, z.x, w.ln2);"):
@@ -113,7 +114,8 @@ def chosen(count: int) -> list[dict]:
         draw.shuffle(mutants)
         backward = [m for m in mutants if "backward" in m["function"]]
         others = [m for m in mutants if "backward" not in m["function"]]
-        pools.append([m for pair in zip(backward[::2], backward[1::2], others + [None] * len(backward)) for m in pair if m])
+        triples = zip(backward[::2], backward[1::2], others + [None] * len(backward))
+        pools.append([m for triple in triples for m in triple if m])
     while len(picked) < count and any(pools):
         for pool in pools:
             if pool and len(picked) < count:
@@ -130,7 +132,8 @@ class Builder:
         shutil.copytree(REFERENCE, self.folder / "source")
         commands = json.loads((build / "compile_commands.json").read_text())
         self.compile = {Path(c["file"]).name: c["command"] for c in commands if "tests/reference/" in c["file"]}
-        link = subprocess.run(["ninja", "-C", build, "-t", "commands", "bin/xtape"], capture_output=True, text=True, check=True)
+        ninja = ["ninja", "-C", build, "-t", "commands", "bin/xtape"]
+        link = subprocess.run(ninja, capture_output=True, text=True, check=True)
         self.link = link.stdout.strip().splitlines()[-1]
 
     def run(self, mutant: dict) -> subprocess.CompletedProcess | None:
@@ -142,11 +145,13 @@ class Builder:
         source.write_text("\n".join(lines) + "\n")
         try:
             unit = self.folder / "source" / f"{mutant['model']}.cpp"
-            words = [w for w in shlex.split(self.compile[unit.name]) if w not in ("-O3", "-MD", "ccache") and not w.startswith("-W")]
+            words = [w for w in shlex.split(self.compile[unit.name]) if w not in ("-O3", "-MD", "ccache")]
             words[words.index("-o") + 1], words[words.index("-c") + 1] = str(object_file), str(unit)
-            if subprocess.run(words + ["-O1", "-w", "-fsanitize=address"], cwd=self.build, capture_output=True).returncode != 0:
+            words += ["-O1", "-w", "-fsanitize=address"]
+            if subprocess.run(words, cwd=self.build, capture_output=True).returncode != 0:
                 return None
-            command = self.link.replace("-o bin/xtape", f"-fsanitize=address {object_file} -o {self.folder / 'xtape'}", 1)
+            program = f"-fsanitize=address {object_file} -o {self.folder / 'xtape'}"
+            command = self.link.replace("-o bin/xtape", program, 1)
             subprocess.run(command, shell=True, cwd=self.build, capture_output=True, check=True)
             audit = [self.folder / "xtape", "audit", mutant["model"], "--quick", "--json"]
             return subprocess.run(["timeout", "60"] + audit, capture_output=True, text=True,
@@ -186,9 +191,11 @@ def run(build: Path, count: int) -> int:
         record["equivalent"] = EQUIVALENT.get((record["file"], record["after"]), "")
         records.append(record)
         verdict = "caught" if record["caught"] else "equivalent" if record["equivalent"] else "LIVES"
-        said = record["equivalent"] or f"{len(record['reported'])} parameters{', forward' if record.get('forward') else ''}"
+        forward = ", forward" if record.get("forward") else ""
+        said = record["equivalent"] or f"{len(record['reported'])} parameters{forward}"
         said += f"; {record['diagnoses'][0]}" if record["diagnoses"] else ""
-        print(f"{verdict:<10} {record['file']}:{record['line']:<4} {record['token']:<16} {record['after']:<90} {said}", flush=True)
+        place = f"{record['file']}:{record['line']}"
+        print(f"{verdict:<10} {place:<22} {record['token']:<16} {record['after']:<90} {said}", flush=True)
         if verdict == "LIVES":
             living.append(record)
     (builder.folder / "results.json").write_text(json.dumps(records, indent=1))
@@ -217,8 +224,10 @@ def score(build: Path, atol: float, rtol: float, cosine: float) -> int:
         sys.exit(f"mutations: {results} is missing; run tools/mutations.py first")
     records = [r for r in json.loads(results.read_text()) if r["caught"]]
     passed = [r for r in records if passes(r, atol, rtol, cosine)]
-    print(f"with atol {atol:g}, rtol {rtol:g}, cosine {cosine:g} your test would pass {len(passed)} of {len(records)} wrong kernels; "
-          "these are they" if passed else f"your test would pass none of {len(records)} wrong kernels")
+    limits = {"atol": (atol, float("inf")), "rtol": (rtol, 0), "cosine": (cosine, -1)}
+    named = ", ".join(f"{name} {value:g}" for name, (value, nothing) in limits.items() if value != nothing)
+    those = "; these are they:" if passed else ""
+    print(f"with {named} your test would pass {len(passed)} of {len(records)} wrong kernels{those}")
     for r in passed:
         print(f"  {r['model']:<9} {r['file']}:{r['line']:<4} {r['function']:<34} {r['token']:<16} {', '.join(r['reported'][:4])}")
     return 0

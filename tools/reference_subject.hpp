@@ -25,15 +25,12 @@ namespace xtape::tools {
 template <class How> class ReferenceSubject final : public AuditSubject {
 public:
     ReferenceSubject(How how, std::uint64_t seed)
-        : how_(std::move(how)),
-          model64_(nn::build<Model<double>>(how_.config, seed)),
-          model32_(nn::build<Model<float>>(how_.config, seed)) {
+        : how_(std::move(how)), model64_(nn::build<Model<double>>(how_.config, seed)) {
         nn::Rng rng(seed + 1000);
         for (const auto& [name, parameter] : nn::parameters(model64_)) {
             const double spread = how_.spread(name, parameter->shape()), center = how_.center(name);
             for (double& value : parameter->write()) value = static_cast<float>(center + spread * rng.normal());
         }
-        nn::copy_parameters(model64_, model32_);
         how_.draw_inputs(rng);
     }
 
@@ -44,13 +41,16 @@ public:
     }
     Tensor<double> loss() const override { return how_.loss(model64_, how_.output(model64_)); }
     Evaluation tape64() override { return on_tape(model64_); }
-    Evaluation tape32() override { return on_tape(model32_); }
+    Evaluation tape32() override {
+        Model<float> model = model32();
+        return on_tape(model);
+    }
     Trace trace64() override {
         return trace_of_loss<double>(nn::parameters(model64_), [&] { return loss(); });
     }
     Trace trace32() override {
-        return trace_of_loss<float>(nn::parameters(model32_),
-                                    [&] { return how_.loss(model32_, how_.output(model32_)); });
+        Model<float> model = model32();
+        return trace_of_loss<float>(nn::parameters(model), [&] { return how_.loss(model, how_.output(model)); });
     }
     Brief brief() const override { return how_.brief(); }
     Evaluation reference64(const std::string& fault) const override { return by_hand<double>(fault); }
@@ -59,7 +59,6 @@ public:
     void zero_projections() override {
         for (const auto& [name, parameter] : nn::parameters(model64_))
             if (How::is_projection(name)) std::ranges::fill(parameter->write(), 0.0);
-        nn::copy_parameters(model64_, model32_);
     }
     void perturb(std::uint64_t seed) override {
         constexpr double few = 4 * std::numeric_limits<double>::epsilon();
@@ -77,6 +76,13 @@ public:
 
 private:
     template <class T> using Model = typename How::template Model<T>;
+
+    /// The same parameters in f32.
+    Model<float> model32() {
+        auto model = nn::build<Model<float>>(how_.config, 1);
+        nn::copy_parameters(model64_, model);
+        return model;
+    }
 
     template <class T> Evaluation on_tape(Model<T>& model) const {
         return evaluate_on_tape(
@@ -107,7 +113,6 @@ private:
 
     How how_;
     Model<double> model64_;
-    Model<float> model32_;
 };
 
 /// Token sequences of the given numbers of inputs, each with one more token as its last target.

@@ -76,11 +76,12 @@ public:
         for (const TrainingStep& other : beside_) others_.push_back(other());
     }
 
-    /// How far rounding has taken array i by now; 0 where a run does not repeat itself, which is not rounding.
+    /// How far rounding has taken array i by now; 0 where a run does not repeat itself or overflows: that is no
+    /// rounding.
     double moved(std::size_t i) const {
         double furthest = 0;
         for (const Step& other : others_) furthest = std::max(furthest, distance(other[i].values, now[i].values));
-        return repeats ? furthest : 0;
+        return repeats && std::isfinite(furthest) ? furthest : 0;
     }
 
     Step now;
@@ -191,7 +192,7 @@ public:
             const bool judged = given != candidate.now.end();
             const double moved = judged ? candidate.moved(static_cast<std::size_t>(given - candidate.now.begin())) : 0;
             const double floor = raised_floor(truth.now, right, std::max(truth.moved(i), moved));
-            if (!judged) continue;
+            if (!judged || departed(right)) continue;
             StepArray excused = *given;
             if (right.stage == Stage::parameter) excuse(excused, right, truth.now, before.at(right.name));
             GradRow row = moment.judge(right, excused, floor * spread_);
@@ -218,6 +219,11 @@ public:
     }
 
 private:
+    bool departed(const StepArray& array) const {
+        const auto known = steps_.find(title(array));
+        return known != steps_.end() && known->second < most_steps;
+    }
+
     static void refuse_unknown(const Step& truth, const Step& candidate) {
         for (const StepArray& array : candidate) {
             const auto right = std::ranges::find_if(

@@ -168,3 +168,14 @@ TEST_CASE("compare_trajectories: a candidate that does not repeat itself is not 
     CHECK_FALSE(report);
     CHECK(report.notes.back() == "nondeterministic: a second run from the same start gave other numbers");
 }
+
+TEST_CASE("compare_trajectories: a candidate that overflows where runs beside it do not departs") {
+    const Training overflowing = [](const std::vector<Values>& from) -> TrainingStep {
+        return [step = training<double>({})(from), here = from == start] {
+            std::vector<StepArray> arrays = step();
+            if (here) arrays.front().values[0] = std::numeric_limits<double>::infinity();
+            return arrays;
+        };
+    };
+    CHECK_FALSE(compare_trajectories(training<double>({}), overflowing, start));
+}

@@ -128,8 +128,11 @@ T bce_logits_forward(const std::vector<T>& s, const std::vector<T>& labels, cons
 template <class T>
 void bce_logits_backward(std::vector<T>& ds, T dloss, const std::vector<T>& s, const std::vector<T>& labels,
                          const std::vector<T>& shares) {
-    for (std::size_t i = 0; i < s.size(); ++i)
-        ds[i] += dloss * shares[i] * (sigmoid(s[i]) - labels[i]);  // loss = Σ share (softplus(s) − y s)
+    for (std::size_t i = 0; i < s.size(); ++i) {
+        const T y = labels[i];
+        // loss = Σ share (softplus(s) − y s); σ(s) − y would lose the digits of a confident s
+        ds[i] += dloss * shares[i] * ((1 - y) * sigmoid(s[i]) - y * sigmoid(-s[i]));
+    }
 }
 
 template <class T> constexpr T smallest_probability = T(1e-7);

@@ -33,7 +33,7 @@ std::span<const FaultInfo> lrnn_faults();
 /// Names, in order, of the parameters whose gradient the fault makes wrong at these settings; others keep their bits.
 /// Holds for nonzero parameters and a batch with a sequence of 5 tokens or more; for scan-no-carry, one longer than a
 /// chunk; for lrnn-clamped-scan, where dL/dk, and nothing else of the scan, passes 50 in the last layer. With one slot
-/// the gradient of mem_gate_write and mem_gate_read is zero, and no fault names them.
+/// the gradient of mem_gate_write and mem_gate_read is zero, and no fault but lrnn-eps-softmax names them.
 std::vector<std::string> lrnn_wrong_gradients(const LrnnConfig& config, std::string_view fault);
 
 }  // namespace xtape::reference
