@@ -28,6 +28,7 @@ struct GateAudit {
     std::vector<int> lengths;
     Targets targets = Targets::both;
     double loudness = 1;
+    static constexpr double undecided = 0.5;  // a label that no loud logit is right about: its gradient is never zero
     std::vector<GateExample> examples = {};
     models::GateBatch batch = {};
 
@@ -43,7 +44,7 @@ struct GateAudit {
     }
 
     void draw_inputs(nn::Rng& rng) {
-        constexpr std::array<double, 5> labels{-1, -0.5, 0, 1, 1.5};
+        constexpr std::array<double, 5> labels{-1, -0.5, undecided, 1, 1.5};
         constexpr std::array<double, 5> weights{1, 2, 4, 6, 8};
         const auto token = [&] { return static_cast<std::int32_t>(rng.below(config.vocab)); };
         for (std::size_t i = 0; i < lengths.size(); ++i) {
@@ -127,8 +128,8 @@ AuditCase random_case(nn::Rng& rng) {
     const std::vector<int> lengths = random_lengths(rng, config.context);
     const bool both = lengths.size() > 1 && rng.below(2) == 0;
     const Targets targets = both ? Targets::both : rng.below(2) == 0 ? Targets::decisions : Targets::next_tokens;
-    AuditCase drawn =
-        make_case(config, lengths, targets, both && has_mistakes(lengths, config.vocab) && rng.below(3) == 0 ? 60 : 1);
+    const bool loud = both && lengths.size() >= 3 && rng.below(3) == 0;  // one of three is undecided
+    AuditCase drawn = make_case(config, lengths, targets, loud ? 60 : 1);
     drawn.settings = fmt::format("vocab {}, dim {}, heads {}, ffn {}, {}", config.vocab, config.dim, config.heads,
                                  config.ffn, drawn.settings);
     drawn.trains = both;  // decay by hand lowers a head that the tape's AdamW leaves alone, as it has no gradient
