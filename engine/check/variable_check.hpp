@@ -45,7 +45,7 @@ private:
     };
 
     Direction smooth_direction(Random& random);
-    Slope along(const std::vector<double>& d, double scale) const;
+    Slope along(const std::vector<double>& d, double scale, double step) const;
     void entries(GradRow& row) const;
 
     const Variable& x_;
