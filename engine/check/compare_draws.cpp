@@ -3,6 +3,7 @@
 #include <xtape/engine/check/draws.hpp>
 #include <xtape/engine/check/hypotheses.hpp>
 #include <xtape/engine/check/kinks.hpp>
+#include <xtape/engine/check/largest.hpp>
 
 #include <algorithm>
 #include <array>
@@ -78,10 +79,7 @@ void add_note_of_kinks(GradReport& report) {
 
 /// A floor as `judge` takes it: relative to the truth.
 double relative(double noise, const Tensor<double>& truth) {
-    double largest = 0;
-    if (truth) {
-        for (const double v : truth.values()) largest = std::max(largest, std::abs(v));
-    }
+    const double largest = truth ? largest_of(truth.values()) : 0;
     return largest > 0 ? noise / largest : 0;
 }
 

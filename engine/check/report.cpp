@@ -67,7 +67,7 @@ GradRow measure(std::string name, const Shape& shape, std::span<const double> ca
             row.worst_truth = b;
         }
         row.max_error = std::max(row.max_error, error);
-        row.truth_max = std::max(row.truth_max, std::abs(b));
+        if (std::isfinite(b)) row.truth_max = std::max(row.truth_max, std::abs(b));
         errors += error * error;
         aa += a * a;
         bb += b * b;
