@@ -75,7 +75,8 @@ xtape_report* xtape_compare(const xtape_tensor* tensors, size_t count);
 xtape_report* xtape_compare_export(const char* folder, const xtape_tensor* tensors, size_t count);
 
 /// Reads an array of a .safetensors file, of `count` elements, as that type: the parameters and inputs of an exported
-/// folder, say. 0 where it did; 1 where there is no such file or array, or one of another size. Needs xtape::nn.
+/// folder, say. 0 where it did; 1 where there is no such file or array, or one of another size or, for XTAPE_I32, of
+/// numbers that are none. Needs xtape::nn.
 int xtape_read(const char* file, const char* name, xtape_dtype dtype, void* into, size_t count);
 
 /// 1 where something was checked and nothing differs, else 0. A NULL report has not passed.
