@@ -161,7 +161,7 @@ struct Count {
 };
 
 /// "first departs at step 1: gradient (2 of 9), parameter; loss agrees", in the order of the stages.
-std::string first_departure(int step, const std::map<Stage, Count>& stages) {
+std::string note_of_departure(int step, const std::map<Stage, Count>& stages) {
     std::vector<std::string> depart, agree;
     for (const auto& [stage, count] : stages) {
         const std::string name(to_string(stage));
@@ -208,7 +208,7 @@ public:
             keep(step, std::move(row));
         }
         const bool departs = std::ranges::any_of(stages, [](const auto& stage) { return stage.second.departed > 0; });
-        if (departs && !departed_) report_.notes.push_back(first_departure(step, stages));
+        if (departs && !departed_) report_.notes.push_back(note_of_departure(step, stages));
         departed_ = departed_ || departs;
     }
 
