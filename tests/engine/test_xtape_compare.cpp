@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -139,6 +140,7 @@ TEST_CASE("xtape_compare and xtape_gradcheck: wrong usage and a loss that throws
     };
     CHECK(error(nullptr) == "xtape_gradcheck: there is no loss");
     CHECK(error([](void*) -> double { throw std::runtime_error("no device"); }) == "xtape_gradcheck: no device");
+    CHECK(error([](void*) -> double { throw std::bad_alloc(); }) == "xtape_gradcheck: out of memory");
     one.rank = 9;
     CHECK(error(cubes<double>) == "xtape_gradcheck: x has rank 9, and 0 to 6 are possible");
     one.rank = 1;
