@@ -2,6 +2,7 @@
 #include <xtape/nn/safetensors.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
@@ -38,6 +39,9 @@ template <class T> void read_as(const SafetensorsFile& file, const SafetensorsFi
     file.read(entry, std::span<T>(static_cast<T*>(into), static_cast<std::size_t>(entry.shape.size())));
 }
 
+/// NaN is none.
+bool is_int32(double v) { return v >= -0x1p31 && v < 0x1p31 && v == std::trunc(v); }
+
 bool read(const char* path, const char* name, xtape_dtype dtype, void* into, std::size_t count) {
     if (path == nullptr || name == nullptr || into == nullptr) return false;
     const SafetensorsFile file(path);
@@ -47,10 +51,13 @@ bool read(const char* path, const char* name, xtape_dtype dtype, void* into, std
         read_as<float>(file, *entry, into);
     } else if (dtype == XTAPE_F64) {
         read_as<double>(file, *entry, into);
-    } else {
+    } else if (dtype == XTAPE_I32) {
         const Tensor<double> values = file.tensor<double>(name);
+        if (!std::ranges::all_of(values.values(), is_int32)) return false;
         std::ranges::transform(values.values(), static_cast<std::int32_t*>(into),
                                [](double v) { return static_cast<std::int32_t>(v); });
+    } else {
+        return false;
     }
     return true;
 }

@@ -1,5 +1,6 @@
 #include <xtape/engine/check/compare.hpp>
 #include <xtape/engine/check/diagnose.hpp>
+#include <xtape/engine/check/largest.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -15,25 +16,23 @@ constexpr double eps32 = std::numeric_limits<float>::epsilon();
 constexpr double eps64 = std::numeric_limits<double>::epsilon();
 constexpr double vacuous_below = 1e-12;
 
-double largest_of(std::span<const double> values) {
-    double largest = 0;
-    for (const double v : values) largest = std::max(largest, std::abs(v));
-    return largest;
-}
+using check::largest_of;
 
-/// The error that rounding makes in one tensor; where the truth is (nearly) zero, in the whole model.
+/// The error that rounding makes in one tensor; where the truth is (nearly) zero, in the whole model. A noise that is
+/// not finite is no rounding.
 double noise_floor(const Evidence& evidence, double truth_max, double largest, bool vacuous,
                    const JudgeOptions& options) {
-    if (options.precision == "f32")
-        return std::max(std::max(evidence.noise, eps32) * truth_max, vacuous ? eps32 * largest : 0);
-    const double cancellation = evidence.noise * (eps64 / eps32);
+    const double noise = std::isfinite(evidence.noise) ? evidence.noise : 0;
+    if (options.precision == "f32") return std::max(std::max(noise, eps32) * truth_max, vacuous ? eps32 * largest : 0);
+    const double cancellation = noise * (eps64 / eps32);
     const double relative = options.f64_tolerance / options.factor;
     return vacuous ? relative * largest : std::max(relative, cancellation) * truth_max;
 }
 
 void give_verdict(GradRow& row, const Evidence& evidence, std::span<const double> candidate,
                   std::span<const double> truth, double largest, const JudgeOptions& options) {
-    const bool vacuous = row.truth_max <= vacuous_below * largest;
+    const bool finite = std::ranges::all_of(truth, [](double v) { return std::isfinite(v); });
+    const bool vacuous = finite && row.truth_max <= vacuous_below * largest;
     row.noise = noise_floor(evidence, row.truth_max, largest, vacuous, options);
     const double tolerance = options.factor * row.noise;
     row.noise_ratio = row.noise > 0 ? row.max_error / row.noise : row.max_error;
@@ -88,7 +87,10 @@ std::vector<NamedFactor> usual_factors(Index positions, Index head_width) {
 
 double noise_of(std::span<const float> f32, std::span<const double> truth) {
     double error = 0;
-    for (std::size_t i = 0; i < truth.size(); ++i) error = std::max(error, std::abs(f32[i] - truth[i]));
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+        const double one = std::abs(f32[i] - truth[i]);
+        if (std::isfinite(one)) error = std::max(error, one);  // an overflow is no rounding
+    }
     const double largest = largest_of(truth);
     return largest > 0 ? error / largest : 0;
 }
@@ -97,15 +99,16 @@ namespace check {
 
 void add_notes(GradReport& report) {
     std::vector<std::string> vacuous;
+    std::optional<double> scale;  // of those that were checked
     bool one_factor = report.rows.size() > 1;
     for (const GradRow& row : report.rows) {
         if (row.verdict == Verdict::vacuous && row.left_out == 0) vacuous.push_back(row.name);
-        const bool counts = row.verdict != Verdict::vacuous && row.verdict != Verdict::unreached;
-        if (counts && !row.diagnosis.starts_with("constant factor")) one_factor = false;
-        if (counts && std::abs(row.scale - report.rows.front().scale) > 1e-4) one_factor = false;
+        if (row.verdict == Verdict::vacuous || row.verdict == Verdict::unreached) continue;
+        if (!scale) scale = row.scale;
+        if (!row.diagnosis.starts_with("constant factor")) one_factor = false;
+        if (std::abs(row.scale - *scale) > 1e-4 * std::abs(*scale)) one_factor = false;
     }
-    if (one_factor && vacuous.size() < report.rows.size())
-        report.notes.push_back("all gradients are off by one factor: look at the loss");
+    if (one_factor && scale) report.notes.push_back("all gradients are off by one factor: look at the loss");
     if (!vacuous.empty())
         report.notes.push_back(
             fmt::format("vacuous: the true gradient of {} is zero here, so that nothing was checked; "

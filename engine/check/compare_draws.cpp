@@ -3,6 +3,7 @@
 #include <xtape/engine/check/draws.hpp>
 #include <xtape/engine/check/hypotheses.hpp>
 #include <xtape/engine/check/kinks.hpp>
+#include <xtape/engine/check/largest.hpp>
 
 #include <algorithm>
 #include <array>
@@ -30,8 +31,6 @@ bool worse(const GradRow& a, const GradRow& b) {
     return std::pair(weight(a), a.noise_ratio) > std::pair(weight(b), b.noise_ratio);
 }
 
-bool wrong(const GradRow& row) { return weight(row) > 2; }
-
 std::string name_of(const CompareOptions& options, std::size_t input) {
     return input < options.names.size() ? options.names[input] : fmt::format("input {}", input);
 }
@@ -43,13 +42,13 @@ void add_note(GradReport& report, std::string note) {
 /// Sets what differs by convention to zero on both sides, and judges again.
 void leave_out_kinks(GradReport& report, std::vector<Evidence>& evidence, const Forward& forward, const Draw& draw,
                      const JudgeOptions& judging) {
-    if (std::ranges::none_of(report.rows, wrong)) return;
+    if (std::ranges::none_of(report.rows, differs)) return;
     const auto jumps = gradient_jumps(forward.f64, draw.inputs, draw.cotangent);
     std::vector<Index> left_out(evidence.size());
     for (std::size_t i = 0; i < evidence.size(); ++i) {
         const GradRow& row = report.rows[i];
         auto& [name, shape, truth, candidate, noise, hypotheses] = evidence[i];
-        if (!wrong(row) || truth.size() != candidate.size()) continue;
+        if (!differs(row) || truth.size() != candidate.size()) continue;
         for (std::size_t k = 0; k < truth.size(); ++k) {
             const double error = std::abs(candidate[k] - truth[k]);
             if (!(error > judging.factor * row.noise) || !is_convention(error, jumps[i][k])) continue;
@@ -78,10 +77,7 @@ void add_note_of_kinks(GradReport& report) {
 
 /// A floor as `judge` takes it: relative to the truth.
 double relative(double noise, const Tensor<double>& truth) {
-    double largest = 0;
-    if (truth) {
-        for (const double v : truth.values()) largest = std::max(largest, std::abs(v));
-    }
+    const double largest = truth ? largest_of(truth.values()) : 0;
     return largest > 0 ? noise / largest : 0;
 }
 
@@ -153,7 +149,7 @@ void check_determinism(GradReport& report, const Draw& draw, const Backward<T>& 
         const double apart = difference(a.gradients[i], b.gradients[i]);
         if (apart == 0) continue;
         const std::string what = fmt::format("nondeterministic: two runs differ by {:.1e}", apart);
-        if (wrong(row) && apart * row.truth_max > options.factor * row.noise)
+        if (differs(row) && apart * row.truth_max > options.factor * row.noise)
             row.diagnosis = what;
         else
             add_note(report, fmt::format("{} is {} of its largest element", row.name, what));

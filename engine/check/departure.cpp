@@ -52,9 +52,8 @@ Judged judge_given(const Trace& trace, const NamedArrays& candidate, Of of, cons
     Judged judged{std::vector<bool>(trace.size()), std::vector<bool>(trace.size())};
     const GradReport report = judge(evidence, options);
     for (std::size_t i = 0; i < places.size(); ++i) {
-        const Verdict verdict = report.rows[i].verdict;
         judged.given[places[i]] = true;
-        judged.wrong[places[i]] = verdict == Verdict::differs || verdict == Verdict::never_written;
+        judged.wrong[places[i]] = differs(report.rows[i]);
     }
     return judged;
 }

@@ -56,7 +56,7 @@ std::string constant_factor(const Suspect& suspect) {
     if (!matches(
             suspect, [&](std::size_t i) { return s * suspect.truth[i]; }, tolerance))
         return {};
-    const auto is = [&](double value) { return std::abs(s - value) <= 1e-5 * std::abs(value); };
+    const auto is = [&](double value) { return std::abs(s - value) < 1e-5 * std::abs(value); };
     if (is(-1)) return "sign";
     if (is(2)) return "doubled: added twice";
     for (const NamedFactor& known : suspect.factors) {
@@ -90,7 +90,7 @@ Lines lines_along(const Suspect& suspect, int axis) {
     std::vector<char> wrong(static_cast<std::size_t>(count)), zero(wrong.size(), 1), nothing(wrong.size(), 1);
     for (std::size_t i = 0; i < suspect.truth.size(); ++i) {
         const auto line = i / static_cast<std::size_t>(inner) % wrong.size();
-        if (std::abs(suspect.candidate[i] - suspect.truth[i]) > suspect.tolerance) wrong[line] = 1;
+        if (!(std::abs(suspect.candidate[i] - suspect.truth[i]) <= suspect.tolerance)) wrong[line] = 1;
         if (suspect.candidate[i] != 0) zero[line] = 0;
         if (suspect.truth[i] != 0) nothing[line] = 0;
     }

@@ -1,5 +1,6 @@
 #include <xtape/engine/check/draws.hpp>
 #include <xtape/engine/check/kinks.hpp>
+#include <xtape/engine/check/largest.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -17,12 +18,6 @@ constexpr double suspicious_noise = 1e-4;  // of the f32 tape: rounding rarely m
 
 template <class T> Tensor<T> converted(const Tensor<double>& x) {
     return {x.shape(), std::vector<T>(x.values().begin(), x.values().end())};
-}
-
-double largest_of(const Tensor<double>& x) {
-    double largest = 0;
-    for (const double v : x.values()) largest = std::max(largest, std::abs(v));
-    return largest;
 }
 
 /// Changed, and rounded to f32.
@@ -44,7 +39,7 @@ Tensor<double> redrawn(const Tensor<double>& x, Random& random) {
 /// Each element times 1 ± `by`. What is all zero moves away from it: a projection that starts at zero hides all that is
 /// behind it. A zero among others stays: it may be a mask.
 Tensor<double> perturbed(const Tensor<double>& x, double by, Random& random) {
-    if (largest_of(x) == 0) return changed(x, [&](double) { return by * nonzero(0.5, random); });
+    if (largest_of(x.values()) == 0) return changed(x, [&](double) { return by * nonzero(0.5, random); });
     return changed(x, [&](double v) { return v * (1 + random.uniform(-by, by)); });
 }
 
@@ -57,7 +52,7 @@ std::vector<Tensor<double>> mapped(std::span<const Tensor<double>> inputs, const
 std::vector<Tensor<double>> scaled(std::span<const Tensor<double>> inputs, std::span<const double> magnitudes) {
     std::vector<Tensor<double>> result(inputs.begin(), inputs.end());
     for (std::size_t i = 0; i < std::min(inputs.size(), magnitudes.size()); ++i) {
-        const double largest = largest_of(inputs[i]);
+        const double largest = largest_of(inputs[i].values());
         if (magnitudes[i] > 0 && largest > 0)
             result[i] = changed(inputs[i], [&](double v) { return v * (magnitudes[i] / largest); });
     }
@@ -69,7 +64,7 @@ std::vector<Tensor<double>> scaled(std::span<const Tensor<double>> inputs, std::
 Tensor<double> random_cotangent(const Tensor<double>& y, std::span<const Tensor<double>> inputs, Random& random) {
     std::vector<double> sum(y.values().size());
     const auto add = [&](const Tensor<double>& x) {
-        const double largest = std::max(largest_of(x), 1e-30);
+        const double largest = std::max(largest_of(x.values()), 1e-30);
         for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += 0.5 * x.data()[i] / largest;
     };
     add(y);
@@ -106,9 +101,13 @@ Draw make_draw(const Forward& forward, std::string_view place, std::vector<Tenso
     });
 }
 
+/// Where an element overflows in f32, that is no rounding.
 double largest_error(std::span<const float> f32, std::span<const double> truth) {
     double error = 0;
-    for (std::size_t i = 0; i < truth.size(); ++i) error = std::max(error, std::abs(f32[i] - truth[i]));
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+        const double one = std::abs(f32[i] - truth[i]);
+        if (std::isfinite(one)) error = std::max(error, one);
+    }
     return error;
 }
 
@@ -128,7 +127,7 @@ std::vector<double> tape_noise(const Forward& forward, const Draw& draw) {
         if (!draw.truth.dx[i] || !draw.f32.dx[i]) continue;
         const std::span<const double> truth = draw.truth.dx[i].values();
         noise[i] = largest_error(draw.f32.dx[i].values(), truth);
-        const double tolerance = suspicious_noise * largest_of(draw.truth.dx[i]);
+        const double tolerance = suspicious_noise * largest_of(truth);
         if (noise[i] <= tolerance) continue;
         if (jumps.empty()) jumps = gradient_jumps(forward.f64, draw.inputs, draw.cotangent);
         std::vector<float> f32(draw.f32.dx[i].values().begin(), draw.f32.dx[i].values().end());
@@ -209,7 +208,7 @@ void raise_by_rounding(Trial& trial, const Forward& forward, const Backward<floa
         double largest = 0;
         for (const Draw& draw : trial.draws) {
             const Tensor<double>& truth = i < draw.inputs.size() ? draw.truth.dx[i] : draw.truth.y;
-            if (truth) largest = std::max(largest, largest_of(truth));
+            if (truth) largest = std::max(largest, largest_of(truth.values()));
         }
         if (!errors[i].empty())
             trial.noise[i] = std::max(trial.noise[i], std::min(spread_of(errors[i]), most_rounding * largest));

@@ -34,6 +34,8 @@ xtape_report* report_of(std::string_view caller, const xtape_tensor* tensors, st
             made->text = made->report.text();
             for (const GradRow& row : made->report.rows) made->rows.push_back(to_c(row));
             made->error.clear();
+        } catch (const std::bad_alloc&) {
+            made->error.append("out of memory");
         } catch (const std::exception& error) {
             made->error.append(error.what());
         } catch (...) {

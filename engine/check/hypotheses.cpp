@@ -26,8 +26,6 @@ bool all_finite(std::span<const double> values) {
     return std::ranges::all_of(values, [](double v) { return std::isfinite(v); });
 }
 
-bool differs(const GradRow& row) { return row.verdict == Verdict::differs || row.verdict == Verdict::never_written; }
-
 /// How often the backward may run: fewer times on a large tape.
 int affordable_runs(const Tape<double>& tape) {
     double elements = 1;

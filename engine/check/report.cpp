@@ -12,15 +12,13 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-bool wrong(const GradRow& row) { return row.verdict == Verdict::differs || row.verdict == Verdict::never_written; }
-
 std::string line_of(const GradRow& row, std::size_t width) {
     std::string line = fmt::format("\n  {:<{}}  {:<12} {}  {:<14}", row.name, width, to_string(row.shape),
                                    row.precision, to_string(row.verdict));
     if (row.verdict == Verdict::unreached) return line;
     line += fmt::format("relative {:.1e}  max {:.1e}  rms {:.1e}  noise ratio {:.2g}", row.relative, row.max_error,
                         row.rms_error, row.noise_ratio);
-    if (!wrong(row)) return line;
+    if (!differs(row)) return line;
     line += fmt::format("\n  {:<{}}  ", "", width);
     if (!row.diagnosis.empty()) line += row.diagnosis + "; ";
     if (row.worst)
@@ -48,6 +46,8 @@ std::string_view to_string(Verdict verdict) {
     return "";
 }
 
+bool differs(const GradRow& row) { return row.verdict == Verdict::differs || row.verdict == Verdict::never_written; }
+
 std::string to_string(const Explanation& explanation) {
     return fmt::format("{} ({})", explanation.diagnosis, explanation.scope);
 }
@@ -67,7 +67,7 @@ GradRow measure(std::string name, const Shape& shape, std::span<const double> ca
             row.worst_truth = b;
         }
         row.max_error = std::max(row.max_error, error);
-        row.truth_max = std::max(row.truth_max, std::abs(b));
+        if (std::isfinite(b)) row.truth_max = std::max(row.truth_max, std::abs(b));
         errors += error * error;
         aa += a * a;
         bb += b * b;
@@ -94,11 +94,11 @@ std::string place_of(Index position, const Shape& shape) {
 bool GradReport::passed() const {
     if (forward && forward->verdict != Verdict::agree) return false;
     const bool checked = std::ranges::any_of(rows, [](const GradRow& row) { return row.verdict == Verdict::agree; });
-    return checked && std::ranges::none_of(rows, wrong);
+    return checked && std::ranges::none_of(rows, differs);
 }
 
 std::string GradReport::headline() const {
-    const auto count = std::ranges::count_if(rows, wrong);
+    const auto count = std::ranges::count_if(rows, differs);
     const bool checked = std::ranges::any_of(rows, [](const GradRow& row) { return row.verdict == Verdict::agree; });
     std::string headline = fmt::format("{} of {} gradients differ", count, rows.size());
     if (count == 0) headline = checked ? "all gradients agree" : "nothing was checked";

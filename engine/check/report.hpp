@@ -44,6 +44,9 @@ struct GradRow {
     std::string diagnosis = {};
 };
 
+/// Whether the candidate is wrong: its verdict is `differs` or `never_written`.
+bool differs(const GradRow& row);
+
 /// The statistics of a candidate against the truth, arrays of one size; an element that is not finite counts as an
 /// infinite error. Tolerances and verdict are the caller's.
 GradRow measure(std::string name, const Shape& shape, std::span<const double> candidate, std::span<const double> truth);

@@ -85,10 +85,13 @@ std::vector<Residual> residuals_of(Search& search) {
     std::vector<Residual> all;
     Tape<double>& tape = search.rerun().tape();
     for (std::size_t a = 0; a < search.rerun().records(); ++a) {
-        if (tape.record(a).name() != "add") continue;
+        const detail::Record<double>& addition = tape.record(a);
+        if (addition.name() != "add") continue;
         for (std::size_t n = 0; n < a; ++n) {
             const detail::Record<double>& norm = tape.record(n);
-            if (norm.name().ends_with("norm") && norm.inputs()[0] == tape.record(a).inputs()[0]) all.push_back({a, n});
+            const bool same_shape = tape.at(norm.output).shape == tape.at(addition.output).shape;
+            if (norm.name().ends_with("norm") && norm.inputs()[0] == addition.inputs()[0] && same_shape)
+                all.push_back({a, n});
         }
     }
     return all;

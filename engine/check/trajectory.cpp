@@ -1,4 +1,5 @@
 #include <xtape/engine/check/diagnose.hpp>
+#include <xtape/engine/check/largest.hpp>
 #include <xtape/engine/check/trajectory.hpp>
 #include <xtape/engine/error.hpp>
 
@@ -12,6 +13,7 @@
 namespace xtape {
 namespace {
 
+using check::largest_of;
 using check::Random;
 using Values = std::vector<double>;
 using Step = std::vector<StepArray>;
@@ -21,12 +23,6 @@ constexpr int most_steps = std::numeric_limits<int>::max();
 constexpr double most_apart = 1e6;  // floors, that rounding may grow to
 constexpr double perturbed = 4;     // epsilons, either way
 constexpr double near = 0.05;       // how far a step may be from a multiple of the right one to be called so
-
-double largest_of(const Values& values) {
-    double largest = 0;
-    for (const double v : values) largest = std::max(largest, std::abs(v));
-    return largest;
-}
 
 double distance(const Values& a, const Values& b) {
     double largest = 0;
@@ -71,9 +67,12 @@ public:
     void advance() {
         now = run_();
         const Step again = again_();
-        for (std::size_t i = 0; i < now.size(); ++i) repeats = repeats && again[i].values == now[i].values;
+        refuse_other_sizes(again);
+        for (std::size_t i = 0; i < now.size(); ++i)  // bit by bit: a NaN may be repeated
+            repeats = repeats && std::ranges::equal(std::as_bytes(std::span(again[i].values)),
+                                                    std::as_bytes(std::span(now[i].values)));
         others_.clear();
-        for (const TrainingStep& other : beside_) others_.push_back(other());
+        for (const TrainingStep& other : beside_) refuse_other_sizes(others_.emplace_back(other()));
     }
 
     /// How far rounding has taken array i by now; 0 where a run does not repeat itself or overflows: that is no
@@ -88,6 +87,12 @@ public:
     bool repeats = true;
 
 private:
+    void refuse_other_sizes(const Step& step) const {
+        const auto same = [](const StepArray& a, const StepArray& b) { return a.values.size() == b.values.size(); };
+        if (!std::ranges::equal(step, now, same))
+            throw ShapeError("compare_trajectories: two runs of one training give arrays of other numbers or sizes");
+    }
+
     TrainingStep run_, again_;
     std::vector<TrainingStep> beside_;
     std::vector<Step> others_;
@@ -119,7 +124,7 @@ struct Moment {
             const std::optional<double> s = multiple(difference(wrong, start), step);
             if (!s) return {};
             for (const NamedFactor& factor : known)
-                if (std::abs(*s - factor.value) <= near * std::abs(factor.value))
+                if (std::abs(*s - factor.value) < near * std::abs(factor.value))
                     return fmt::format("the step is off by a factor near {:.4g}: {}", factor.value, factor.name);
             return fmt::format("the step is off by a factor near {:.3g}", *s);
         }
@@ -129,7 +134,7 @@ struct Moment {
                                             .tolerance = options.factor * row.noise,
                                             .factors = known,
                                             .hypotheses = {}});
-        if (!text.empty() || parameter == before.end()) return text;
+        if (!text.empty() || parameter == before.end() || parameter->second.size() != wrong.size()) return text;
         const std::optional<double> share = multiple(difference(wrong, right.values), parameter->second);
         if (share) text = fmt::format("the error is {:.3g} of the parameter: is weight decay in the gradient?", *share);
         return text;
@@ -156,7 +161,7 @@ struct Count {
 };
 
 /// "first departs at step 1: gradient (2 of 9), parameter; loss agrees", in the order of the stages.
-std::string first_departure(int step, const std::map<Stage, Count>& stages) {
+std::string note_of_departure(int step, const std::map<Stage, Count>& stages) {
     std::vector<std::string> depart, agree;
     for (const auto& [stage, count] : stages) {
         const std::string name(to_string(stage));
@@ -203,7 +208,7 @@ public:
             keep(step, std::move(row));
         }
         const bool departs = std::ranges::any_of(stages, [](const auto& stage) { return stage.second.departed > 0; });
-        if (departs && !departed_) report_.notes.push_back(first_departure(step, stages));
+        if (departs && !departed_) report_.notes.push_back(note_of_departure(step, stages));
         departed_ = departed_ || departs;
     }
 
@@ -261,7 +266,8 @@ private:
     void excuse(StepArray& candidate, const StepArray& right, const Step& truth, const Values& before) {
         const StepArray* source = nullptr;  // the first moment, or else the gradient
         for (const StepArray& array : truth)
-            if (array.stage < Stage::parameter && (array.name == right.name || array.name == "m." + right.name))
+            if (array.stage < Stage::parameter && array.values.size() == before.size() &&
+                (array.name == right.name || array.name == "m." + right.name))
                 source = &array;
         if (source == nullptr) return;
         const double floor = floors_[title(*source)];
@@ -299,6 +305,23 @@ private:
     bool departed_ = false;
 };
 
+/// The parameters that a step began with, by name; keeps in `values` those that it leaves.
+std::map<std::string, Values> exchanged(std::vector<Values>& values, const Step& step) {
+    std::map<std::string, Values> before;
+    std::size_t i = 0;
+    for (const StepArray& array : step) {
+        if (array.values.size() != static_cast<std::size_t>(array.shape.size()))
+            throw ShapeError(fmt::format("compare_trajectories: {} has {} elements: its shape is {}", title(array),
+                                         array.values.size(), to_string(array.shape)));
+        if (array.stage != Stage::parameter) continue;
+        if (i >= values.size() || values[i].size() != array.values.size())
+            throw ShapeError(fmt::format("compare_trajectories: {} has {} elements, its start has {}", title(array),
+                                         array.values.size(), i < values.size() ? values[i].size() : 0));
+        before[array.name] = std::exchange(values[i++], array.values);
+    }
+    return before;
+}
+
 }  // namespace
 
 std::string_view to_string(Stage stage) {
@@ -325,11 +348,7 @@ GradReport compare_trajectories(const Training& truth, const Training& candidate
     for (int step = 1; step <= options.steps; ++step) {
         right.advance();
         judged.advance();
-        std::map<std::string, Values> before;
-        std::size_t i = 0;
-        for (const StepArray& array : right.now)
-            if (array.stage == Stage::parameter) before[array.name] = std::exchange(values.at(i++), array.values);
-        comparison.add(step, right, judged, before);
+        comparison.add(step, right, judged, exchanged(values, right.now));
     }
     return comparison.finish(right.now, judged.repeats);
 }

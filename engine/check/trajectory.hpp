@@ -40,7 +40,8 @@ struct TrajectoryOptions {
 /// taken each array by each step. A candidate that does not repeat itself is said to be nondeterministic. A row is of
 /// the first step at which its array departs, or else of the step with the largest noise ratio; those that depart
 /// first come first. A note names the first step that departs and what still agrees there. Throws ValueError for an
-/// array that the truth does not have, ShapeError for one of another size.
+/// array that the truth does not have, ShapeError for one of another size, also than its shape, its start or in another
+/// run.
 GradReport compare_trajectories(const Training& truth, const Training& candidate,
                                 const std::vector<std::vector<double>>& start, const TrajectoryOptions& options = {});
 

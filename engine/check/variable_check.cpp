@@ -50,7 +50,8 @@ Slope VariableCheck::along(const std::vector<double>& d, double scale, double st
 
 VariableCheck::Direction VariableCheck::smooth_direction(Random& random) {
     Direction drawn;
-    const double size = x_.gradient ? norm(x_.gradient.values()) : 0;
+    const double length = x_.gradient ? norm(x_.gradient.values()) : 0;
+    const double size = std::isfinite(length) ? length : 0;  // a NaN in it is no kink
     for (int attempt = 0; attempt <= redraws; ++attempt) {
         drawn.d.resize(x_.size());
         for (double& v : drawn.d) v = unit_ * random.uniform(-1, 1);
@@ -133,7 +134,9 @@ void VariableCheck::entries(GradRow& row) const {
     row.worst_truth = found.worst_truth;
     row.over_tolerance = found.over_tolerance;
     row.diagnosis = found.diagnosis;
-    if (stride > 1) row.diagnosis += fmt::format(" (one entry in {} was looked at)", stride);
+    if (stride == 1) return;
+    if (found.over_tolerance == 0) row.diagnosis = "not at the entries looked at";
+    row.diagnosis += fmt::format(" (one entry in {} was looked at)", stride);
 }
 
 Slope VariableCheck::entry(std::size_t i) const {

@@ -87,7 +87,9 @@ GradReport run_gradcheck(xtape_loss loss, void* context, std::span<const xtape_t
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         GradRow& row = report.rows[i];
         row.precision = precision_of(parameters[i]);
-        if (row.verdict == Verdict::differs && row.diagnosis == "never written") row.verdict = Verdict::never_written;
+        const auto written = variables[i].gradient.values();
+        const bool nothing = std::ranges::all_of(written, [](double v) { return v == 0; });
+        if (nothing && row.diagnosis.starts_with("never written")) row.verdict = Verdict::never_written;
     }
     return report;
 }

@@ -38,7 +38,7 @@ typedef struct {
     void* values;  ///< for xtape_gradcheck: what the loss reads; moved in place, and put back bit for bit
     xtape_dtype values_dtype;
     const double* truth;  ///< for xtape_compare: the right gradient; NULL where the loss does not depend on it
-    double noise;  ///< for xtape_compare: the relative error that f32 makes here, where it is known; at least eps
+    double noise;  ///< for xtape_compare: the relative error that f32 makes here, where it is known; else 0
 } xtape_tensor;
 
 /// What a report says of one tensor: a the hand-written gradient, b the truth. Its strings live as long as the report.
@@ -75,7 +75,8 @@ xtape_report* xtape_compare(const xtape_tensor* tensors, size_t count);
 xtape_report* xtape_compare_export(const char* folder, const xtape_tensor* tensors, size_t count);
 
 /// Reads an array of a .safetensors file, of `count` elements, as that type: the parameters and inputs of an exported
-/// folder, say. 0 where it did; 1 where there is no such file or array, or one of another size. Needs xtape::nn.
+/// folder, say. 0 where it did; 1 where there is no such file or array, or one of another size or, for XTAPE_I32, of
+/// numbers that are none. Needs xtape::nn.
 int xtape_read(const char* file, const char* name, xtape_dtype dtype, void* into, size_t count);
 
 /// 1 where something was checked and nothing differs, else 0. A NULL report has not passed.

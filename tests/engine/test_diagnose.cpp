@@ -57,3 +57,29 @@ TEST_CASE("diagnose: small errors without a pattern are rounding, those with one
     CHECK_THAT(diagnosis(truth, values_of(g + 300 * floor * pad(spike, 1, 3, 12)), {16, 16}, floor),
                Contains("only row 7 of 16 is wrong"));
 }
+
+TEST_CASE("diagnose: a factor is not named after one that is infinite, as S/(S-1) is for one position") {
+    const Evidence one{"g", {2}, {1, 2}, {3, 6}, 0, {}};
+    const GradReport report = judge(std::span(&one, 1), {.precision = "f64", .factors = usual_factors(1, 4)});
+    CHECK(report.rows[0].diagnosis == "constant factor 3");
+}
+
+TEST_CASE("judge: an infinity in the truth excuses no other element, and makes no other gradient vacuous") {
+    const double infinity = std::numeric_limits<double>::infinity();
+    const Evidence all[]{{"a", {2}, {infinity, 1}, {infinity, 7}, 0, {}}, {"b", {2}, {1, 2}, {1, 2}, 0, {}}};
+    const GradReport report = judge(all, {});
+    CHECK(report.rows[0].verdict == Verdict::differs);
+    CHECK(report.rows[0].over_tolerance == 2);
+    CHECK(report.rows[1].verdict == Verdict::agree);
+}
+
+TEST_CASE("judge: one factor in all gradients is said whatever was not checked, and never where nothing was") {
+    const Evidence off[]{
+        {"a", {2}, {}, {}, 0, {}}, {"b", {2}, {1, 2}, {3, 6}, 0, {}}, {"c", {2}, {2, 5}, {6, 15}, 0, {}}};
+    REQUIRE(judge(off, {}).notes.size() == 1);
+    CHECK_THAT(judge(off, {}).notes[0], Contains("one factor"));
+    const Evidence nothing[]{{"a", {2}, {}, {}, 0, {}}, {"b", {2}, {}, {}, 0, {}}};
+    CHECK(judge(nothing, {}).notes.empty());
+    const Evidence small[]{{"a", {2}, {1, 2}, {3e-5, 6e-5}, 0, {}}, {"b", {2}, {2, 5}, {1e-4, 2.5e-4}, 0, {}}};
+    CHECK(judge(small, {}).notes.empty());
+}

@@ -449,3 +449,12 @@ TEST_CASE("compare: a term that the hand-written backward forgot is named, and w
     CHECK(report.rows[1].diagnosis.empty());
     CHECK_THAT(report.text(), Catch::Matchers::Contains("one fault behind 1 of them: term missing"));
 }
+
+TEST_CASE("compare: a norm whose input is broadcast in a sum is not taken for a residual's") {
+    const auto forward = [](const auto& x, const auto& b) { return sum(exp(x + b * rms_norm(x))); };
+    const auto backward = [](const auto& in, auto& grads) {
+        for (std::size_t k = 0; k < in.size(); ++k)
+            for (std::size_t i = 0; i < in[k].size(); ++i) grads[k][i] = in[k][i] * in[k][i];
+    };
+    CHECK_FALSE(compare(forward, backward, {uniform({1, 4}, -1, 1, 1), uniform({3, 4}, -1, 1, 2)}));
+}

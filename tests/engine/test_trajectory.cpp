@@ -84,6 +84,17 @@ GradReport judged(const Mistakes& mistakes, const TrajectoryOptions& options = {
     return compare_trajectories(training<double>({}), training<double>(mistakes), start, options);
 }
 
+/// The right loop, with an edit of what its steps give.
+template <class Edit> Training edited(Edit edit) {
+    return [edit](const std::vector<Values>& from) -> TrainingStep {
+        return [edit, step = training<double>({})(from)]() mutable {
+            std::vector<StepArray> arrays = step();
+            edit(arrays);
+            return arrays;
+        };
+    };
+}
+
 }  // namespace
 
 TEST_CASE("compare_trajectories: sums in another order agree, in f64 and, with its epsilon, in f32") {
@@ -133,15 +144,6 @@ TEST_CASE("compare_trajectories: a fault of the fourth step is found at the four
 }
 
 TEST_CASE("compare_trajectories: what the candidate leaves out is said, what it adds or cuts is refused") {
-    const auto edited = [](auto edit) -> Training {
-        return [edit](const std::vector<Values>& from) -> TrainingStep {
-            return [edit, step = training<double>({})(from)] {
-                std::vector<StepArray> arrays = step();
-                edit(arrays);
-                return arrays;
-            };
-        };
-    };
     const GradReport report =
         compare_trajectories(training<double>({}),
                              edited([](auto& arrays) { arrays.erase(arrays.begin() + 5, arrays.begin() + 9); }), start);
@@ -178,4 +180,51 @@ TEST_CASE("compare_trajectories: a candidate that overflows where runs beside it
         };
     };
     CHECK_FALSE(compare_trajectories(training<double>({}), overflowing, start));
+}
+
+TEST_CASE("compare_trajectories: a NaN that is there in every run departs, and is not nondeterministic") {
+    const GradReport report =
+        compare_trajectories(training<double>({}), edited([](auto& arrays) { arrays[1].values[0] = NAN; }), start);
+    CHECK_FALSE(report);
+    CHECK(row_of(report, "gradient of w").diagnosis == "from step 1 on: NaN at [0]");
+    CHECK(report.notes.size() == 1);
+}
+
+TEST_CASE("compare_trajectories: a truth that overflows excuses no other array") {
+    const Training truth = edited([](auto& arrays) { arrays[1].values[0] = INFINITY; });
+    const GradReport report = compare_trajectories(truth, edited([](auto& arrays) {
+                                                       arrays[1].values[0] = INFINITY;
+                                                       arrays[2].values[0] += 1;
+                                                   }),
+                                                   start);
+    CHECK(row_of(report, "gradient of c").verdict == Verdict::differs);
+}
+
+TEST_CASE("compare_trajectories: optimizer state of another size than its parameter is judged as it is") {
+    const auto with_count = [](double count) {
+        return edited([count](auto& arrays) {
+            arrays[5] = {Stage::optimizer_state, "m.w", {2}, {1, count}};
+            arrays[6] = {Stage::optimizer_state, "t.c", {}, {count}};
+        });
+    };
+    CHECK(compare_trajectories(with_count(2), with_count(2), start));
+    const GradReport report = compare_trajectories(with_count(2), with_count(3), start);
+    CHECK(row_of(report, "m.w").verdict == Verdict::differs);
+    CHECK(row_of(report, "t.c").verdict == Verdict::differs);
+}
+
+TEST_CASE("compare_trajectories: runs, starts and shapes that do not fit are refused") {
+    const Training right = training<double>({});
+    int runs = 0;
+    const Training shrinking = [&](const std::vector<Values>& from) -> TrainingStep {
+        return ++runs == 1 ? right(from) : edited([](auto& arrays) { arrays.pop_back(); })(from);
+    };
+    CHECK_THROWS_WITH(compare_trajectories(right, shrinking, start),
+                      "compare_trajectories: two runs of one training give arrays of other numbers or sizes");
+    const Training added = edited([](auto& arrays) { arrays.push_back({Stage::parameter, "d", {1}, {0}}); });
+    CHECK_THROWS_WITH(compare_trajectories(added, right, start),
+                      "compare_trajectories: d has 1 elements, its start has 0");
+    const Training cut = edited([](auto& arrays) { arrays[1].values.pop_back(); });
+    CHECK_THROWS_WITH(compare_trajectories(cut, right, start),
+                      "compare_trajectories: gradient of w has 3 elements: its shape is [4]");
 }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -73,6 +74,48 @@ TEST_CASE("xtape_gradcheck: no gradient is never written") {
     CHECK(xtape_row_at(report.get(), 0)->verdict == XTAPE_NEVER_WRITTEN);
 }
 
+TEST_CASE("xtape_gradcheck: a large gradient is never written only where all of it is zero") {
+    std::vector<double> x(300, 0.5), gradient(300);
+    const xtape_tensor one = tensor(x, gradient);
+    const auto verdict = [&] {
+        const Report report(xtape_gradcheck(cubes<double>, &x, &one, 1));
+        return xtape_row_at(report.get(), 0)->verdict;
+    };
+    CHECK(verdict() == XTAPE_NEVER_WRITTEN);
+    for (std::size_t i = 1; i < 300; i += 2) gradient[i] = 0.25;  // entries are looked at one in two
+    CHECK(verdict() == XTAPE_DIFFERS);
+}
+
+TEST_CASE("xtape_gradcheck: a NaN in the gradient is said to be one, and hides no other tensor") {
+    std::vector<double> x{0.3, -0.7, 1.1};
+    const std::vector<double> bad{0.09, std::nan(""), 1.21}, good{0.09, 0.49, 1.21};
+    const xtape_tensor both[]{tensor(x, bad), tensor(x, good)};
+    const Report report(xtape_gradcheck(cubes<double>, &x, both, 2));
+    CHECK(xtape_row_at(report.get(), 0)->verdict == XTAPE_DIFFERS);
+    CHECK(xtape_row_at(report.get(), 0)->diagnosis == std::string("NaN at [1]"));
+    CHECK(xtape_row_at(report.get(), 1)->verdict == XTAPE_AGREES);
+}
+
+TEST_CASE("xtape_compare: a noise that is not finite or negative excuses nothing") {
+    const std::vector<double> truth{1, 2, 3};
+    const std::vector<float> off{1, 2, 4};
+    for (const double noise : {std::nan(""), HUGE_VAL, -1.0}) {
+        const xtape_tensor one{"g", 1, {3}, off.data(), XTAPE_F32, nullptr, XTAPE_F32, truth.data(), noise};
+        const Report report(xtape_compare(&one, 1));
+        CHECK(xtape_row_at(report.get(), 0)->verdict == XTAPE_DIFFERS);
+    }
+}
+
+TEST_CASE("xtape_compare: extents that are negative, or of more elements than there can be, end in a sentence") {
+    const std::vector<double> truth{1};
+    for (const std::int64_t extent : {std::int64_t{-1}, INT64_MAX}) {
+        const xtape_tensor one{"g", 2, {extent, extent}, truth.data(), XTAPE_F64, nullptr, XTAPE_F32, truth.data(), 0};
+        const Report report(xtape_compare(&one, 1));
+        CHECK(xtape_passed(report.get()) == 0);
+        CHECK_THAT(xtape_error(report.get()), Contains("xtape_compare: shape: "));
+    }
+}
+
 TEST_CASE("xtape_compare: f32 by the noise floor and f64 by its own tolerance, in one report") {
     const std::vector<double> truth{1, 2, 3}, off{1, 2, 3 + 1e-7};
     const std::vector<float> rounded{1, 2, 3.0000002f};
@@ -97,6 +140,7 @@ TEST_CASE("xtape_compare and xtape_gradcheck: wrong usage and a loss that throws
     };
     CHECK(error(nullptr) == "xtape_gradcheck: there is no loss");
     CHECK(error([](void*) -> double { throw std::runtime_error("no device"); }) == "xtape_gradcheck: no device");
+    CHECK(error([](void*) -> double { throw std::bad_alloc(); }) == "xtape_gradcheck: out of memory");
     one.rank = 9;
     CHECK(error(cubes<double>) == "xtape_gradcheck: x has rank 9, and 0 to 6 are possible");
     one.rank = 1;

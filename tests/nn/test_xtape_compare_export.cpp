@@ -4,6 +4,7 @@
 #include <xtape/tests/nn/temporary_folder.hpp>
 
 #include <array>
+#include <cmath>
 
 using namespace xtape;
 
@@ -15,9 +16,11 @@ struct Answers {
     std::vector<double> w{1, 2, 3, 4}, b{1, 0, -1};
 
     Answers() {
+        const std::vector<double> no_integers{1.5, 3e9, std::nan("")};
         nn::save_arrays(folder / "answers.safetensors",
                         std::vector<nn::ConstArray>{{"w", {2, 2}, std::span<const double>(w)},
-                                                    {"b", {3}, std::span<const double>(b)}},
+                                                    {"b", {3}, std::span<const double>(b)},
+                                                    {"x", {3}, std::span<const double>(no_integers)}},
                         {{"noise of w", "1e-6"}});
     }
 
@@ -69,7 +72,9 @@ TEST_CASE("xtape_read: an array of a file as the type that is asked for") {
     CHECK(xtape_read(file.c_str(), "b", XTAPE_I32, i32.data(), 3) == 0);
     CHECK(f32 == std::array<float, 3>{1, 0, -1});
     CHECK(i32 == std::array<std::int32_t, 3>{1, 0, -1});
+    CHECK(xtape_read(file.c_str(), "x", XTAPE_I32, i32.data(), 3) == 1);
     CHECK(xtape_read(file.c_str(), "b", XTAPE_F32, f32.data(), 2) == 1);
     CHECK(xtape_read(file.c_str(), "c", XTAPE_F32, f32.data(), 3) == 1);
+    CHECK(xtape_read(file.c_str(), "b", static_cast<xtape_dtype>(3), f32.data(), 3) == 1);
     CHECK(xtape_read("/nowhere", "b", XTAPE_F32, f32.data(), 3) == 1);
 }
