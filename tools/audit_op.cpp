@@ -25,7 +25,28 @@ Shape parse_shape(const std::string& text) {
         if (next == end) break;
         at = next + 1;
     }
-    return Shape(extents);
+    try {
+        return Shape(extents);
+    } catch (const ShapeError& error) {
+        throw UsageError(fmt::format("audit op: {}", error.what()));
+    }
+}
+
+/// Refuses inputs that are large, or would make a large output: broadcast together, or as the factors of a product.
+void check_sizes(const Shapes& shapes, std::span<const std::string> given) {
+    constexpr double most = 1 << 22;
+    double together = 1;
+    for (int axis = 1; axis <= Shape::max_rank; ++axis) {
+        Index widest = 1;
+        for (const Shape& shape : shapes)
+            if (axis <= shape.rank()) widest = std::max(widest, shape[shape.rank() - axis]);
+        together *= static_cast<double>(widest);
+    }
+    if (together > most)
+        throw UsageError(
+            fmt::format("audit op: --shape {} {} too large to audit: the widest of each axis make {:.3g} "
+                        "elements, and {:.0f} are the most",
+                        fmt::join(given, " and "), given.size() == 1 ? "is" : "are", together, most));
 }
 
 /// The op in one precision: its tensors are the parameters.
@@ -144,6 +165,8 @@ FileCase op_case(const std::string& name, std::span<const std::string> given, in
                                      fmt::join(std::span(op.operands).first(op.given), " and of "), given.size()));
     Shapes shapes;
     std::ranges::transform(given, std::back_inserter(shapes), parse_shape);
+    check_sizes(shapes, given);
+    if (heads > 1 && !op.of_heads) throw UsageError(fmt::format("audit op: {} has no heads", name));
     while (shapes.size() < op.operands.size()) shapes.push_back(op.follows(shapes));
     const auto make = [&op, shapes, heads](std::uint64_t draw) {
         return std::make_unique<OpSubject>(op, shapes, heads, draw + 1);

@@ -1,6 +1,7 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/nn/file.hpp>
 #include <xtape/tools/file_audit.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/graph.hpp>
 #include <xtape/tools/info.hpp>
 #include <xtape/tools/model_command.hpp>
@@ -13,6 +14,7 @@
 #include <new>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
@@ -71,11 +73,11 @@ Exit audit(const Models& all, const std::string& name, const AuditRequest& reque
         }
     }
     if (together.at("models").empty()) throw UsageError(unknown);
-    if (json) fmt::print("{}\n", (name == "all" ? together : together.at("models").front()).dump());
     if (!html.empty()) {
         nn::atomic_write(html, html_page("xtape audit " + name, sections));
         if (!json) fmt::print("\nwritten to {}\n", html);
     }
+    if (json) fmt::print("{}\n", one_line(name == "all" ? together : together.at("models").front()));
     return together.at("agree") == true ? Exit::done : Exit::failed;
 }
 
@@ -84,12 +86,14 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     std::vector<std::string> names{"all", "op"};
     for (const auto& model : all) names.push_back(model->name());
     sub->add_option("MODEL", arguments.model, "The model, all, or op")->required()->check(CLI::IsMember(names));
-    sub->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward");
+    sub->add_option("--fault", arguments.audit.fault, "Build this fault into the hand-written backward")
+        ->check(not_empty());
     sub->add_option("--random", arguments.audit.random, "So many random configurations in place of the model's cases")
-        ->check(CLI::PositiveNumber);
-    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations");
+        ->check(positive());
+    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations")->needs("--random");
     sub->add_option("--html", arguments.html, "Write the report as one HTML page, with a map of the worst errors")
-        ->type_name("FILE");
+        ->type_name("FILE")
+        ->check(not_empty());
     sub->add_flag("--quick", arguments.audit.quick, "Without finite differences");
     sub->add_flag("--json", arguments.json, "Print one JSON object");
     add_file_audit(*sub, arguments.files);
@@ -108,13 +112,13 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* generate = app.add_subcommand("generate", "Sample from a trained model");
     generate->add_option("DIR", arguments.folder, "A run folder")->required();
     generate->add_option("--prompt", settings.prompt, "The beginning of each sample");
-    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")->check(CLI::PositiveNumber);
-    generate->add_option("--samples", settings.samples, "How many samples")->check(CLI::PositiveNumber);
+    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")->check(positive());
+    generate->add_option("--samples", settings.samples, "How many samples")->check(positive());
     generate->add_option("--temperature", settings.temperature, "0 takes the likeliest token")
         ->check(CLI::Range(0.0, 100.0));
     generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")
         ->check(CLI::Range(0.0, 1.0));
-    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(CLI::PositiveNumber);
+    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(positive());
     generate->add_option("--seed", settings.seed, "Of the samples");
     generate->add_option("--load-state", settings.load_state, "Go on from where a generation was saved")
         ->type_name("FILE");
@@ -187,6 +191,23 @@ void add_convert(CLI::App& app, const Models& all, Arguments& arguments) {
     sub->callback([&] { arguments.action = [&] { return convert(all, arguments.folder, arguments.out); }; });
 }
 
+/// What is missing; of a subcommand, which there are.
+UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
+    const CLI::App* at = &app;
+    std::string path;
+    while (!at->get_subcommands().empty()) {
+        at = at->get_subcommands().front();
+        path += at->get_name() + ": ";
+    }
+    if (at->get_require_subcommand_min() == 0) return UsageError(error.what());
+    std::vector<std::string> names;
+    for (const CLI::App* one : at->get_subcommands({})) names.push_back(one->get_name());
+    const std::vector<std::string> extra = app.remaining(true);
+    return UsageError(fmt::format("{}{}; there are {}", path,
+                                  extra.empty() ? "a name is missing" : "there is no " + extra.front(),
+                                  fmt::join(names, ", ")));
+}
+
 int complain(Exit status, const std::exception& error) {
     fmt::print(stderr, "xtape: {}\n", error.what());
     return static_cast<int>(status);
@@ -218,12 +239,16 @@ int run_command(std::span<const char* const> words) {
         return static_cast<int>(arguments.action());
     } catch (const CLI::Success& help) {
         return app.exit(help);
+    } catch (const CLI::RequiredError& error) {
+        return complain(Exit::usage, missing(app, error));
     } catch (const CLI::ParseError& error) {
         return complain(Exit::usage, error);
     } catch (const UsageError& error) {
         return complain(Exit::usage, error);
     } catch (const FileError& error) {
         return complain(Exit::file, error);
+    } catch (const std::filesystem::filesystem_error& error) {
+        return complain(Exit::file, FileError(fmt::format("{}: {}", error.path1().string(), error.code().message())));
     } catch (const ValueError& error) {
         return complain(Exit::usage, error);
     } catch (const std::bad_alloc&) {

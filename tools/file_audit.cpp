@@ -1,5 +1,6 @@
 #include <xtape/tools/audit_op.hpp>
 #include <xtape/tools/file_audit.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/given_arrays.hpp>
 
 #include <algorithm>
@@ -43,21 +44,23 @@ Exit audit_files(std::span<const std::unique_ptr<ModelCommand>> models, const st
     if (!files.out.empty()) {
         export_case(item, files.out, files.options);
         fmt::print("{}\n",
-                   json ? Json{{"exported", files.out}, {"settings", item.settings}}.dump()
+                   json ? one_line({{"exported", files.out}, {"settings", item.settings}})
                         : fmt::format("{} ({}) is in {}: see README.md there", item.subject, item.settings, files.out));
         return Exit::done;
     }
     const AuditReport report = files.against.empty() ? gradcheck_op(item) : judge_files(item, files.against);
-    fmt::print("{}", json ? report.json.dump() + "\n" : report.text);
+    fmt::print("{}", json ? one_line(report.json) + "\n" : report.text);
     return report.agree ? Exit::done : Exit::failed;
 }
 
 void add_file_audit(CLI::App& sub, FileAudit& files) {
     sub.add_option("NAME", files.op, "For MODEL op: which op");
     sub.add_option("--export", files.out, "Write parameters, inputs, logits and loss of a case into a folder")
-        ->type_name("DIR");
+        ->type_name("DIR")
+        ->check(not_empty());
     sub.add_option("--against", files.against, "Judge gradients that another program has written")
         ->type_name("FILE|DIR")
+        ->check(not_empty())
         ->excludes("--export");
     sub.add_option("--case", files.which, "The case to export or judge: its number, or a part of its settings");
     sub.add_flag("--activations", files.options.activations, "Export intermediates and their gradients too")
@@ -66,8 +69,8 @@ void add_file_audit(CLI::App& sub, FileAudit& files) {
         ->needs("--export");
     sub.add_option("--shape", files.shapes, "For an op: the shape of an input, as 8,16; once for each")
         ->allow_extra_args(false);
-    sub.add_flag("--list", files.list, "List the ops");
-    sub.add_option("--heads", files.heads, "For attention and rope")->check(CLI::PositiveNumber);
+    sub.add_flag("--list", files.list, "List the ops")->excludes("--json", "--export", "--against");
+    sub.add_option("--heads", files.heads, "For attention and rope")->check(positive());
 }
 
 }  // namespace xtape::tools

@@ -3,6 +3,7 @@
 #include <xtape/models/gate/tool_calls.hpp>
 #include <xtape/nn/file.hpp>
 #include <xtape/nn/safetensors.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/gate_audit.hpp>
 #include <xtape/tools/gate_command.hpp>
 #include <xtape/tools/gate_run.hpp>
@@ -92,15 +93,14 @@ public:
         app.add_option("--heads", config_.heads, "Heads; they divide dim");
         app.add_option("--ffn", config_.ffn, "Width of the FFN");
         app.add_option("--ctx", config_.context, "The most tokens of a call");
-        app.add_option("--init", config_.init, "Standard deviation of the initial weights")
-            ->check(CLI::NonNegativeNumber);
+        app.add_option("--init", config_.init, "Standard deviation of the initial weights")->check(not_negative());
         app.add_option("--tokenizer", tokenizer_, "word, byte, char (the bytes that occur) or bpe, made from the data")
             ->check(CLI::IsMember({"word", "byte", "char", "bpe", "auto"}));
         app.add_option("--vocab", vocab_, "Tokens of bpe")->check(CLI::Range(256, 1 << 20));
-        app.add_option("--examples", calls_.count, "Built-in tool calls to make")->check(CLI::PositiveNumber);
+        app.add_option("--examples", calls_.count, "Built-in tool calls to make")->check(positive());
         app.add_option("--false-positive-weight", calls_.false_positive_weight,
                        "Weight of a built-in call that a gate would have let through")
-            ->check(CLI::PositiveNumber);
+            ->check(positive());
     }
 
     Exit train() override { return train_model(*this, settings_, *app_); }
@@ -146,7 +146,7 @@ public:
         Json result = tools::to_json(of_data);
         result["too_long"] = all.too_long;
         if (json)
-            fmt::print("{}\n", result.dump());
+            fmt::print("{}\n", one_line(result));
         else
             print(of_data);
         if (!json && all.too_long > 0) fmt::print("{} lines too long, left out\n", all.too_long);

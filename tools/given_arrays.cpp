@@ -56,6 +56,8 @@ std::optional<fs::path> exported_parameters(const fs::path& path) {
 
 GivenArrays read_given(const fs::path& path) {
     if (!fs::exists(path)) throw FileError(fmt::format("audit: {}: no such file or folder", path.string()));
+    if (!fs::is_directory(path) && !fs::is_regular_file(path))
+        throw FileError(fmt::format("audit: {}: neither a file nor a folder", path.string()));
     if (!fs::is_directory(path)) return path.extension() == ".npy" ? read_npy_files({path}) : read_safetensors(path);
     if (fs::exists(path / "gradients.safetensors")) return read_safetensors(path / "gradients.safetensors");
     std::vector<fs::path> files = npy_files(path / "gradients");

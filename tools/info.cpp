@@ -24,7 +24,7 @@ Exit print_info(const RunFolder& run, bool json) {
         all["parameters"] = total;
         all["tensors"] = tensors;
         if (!metrics.empty()) all["loss"] = metrics.back().loss;
-        fmt::print("{}\n", all.dump());
+        fmt::print("{}\n", one_line(all));
         return Exit::done;
     }
     fmt::print("{}: {}, {} parameters, after {} steps\n", run.path().string(), config.at("model").get<std::string>(),

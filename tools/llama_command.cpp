@@ -6,6 +6,7 @@
 #include <xtape/nn/safetensors.hpp>
 #include <xtape/optim/adam.hpp>
 #include <xtape/optim/schedule.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/llama_audit.hpp>
 #include <xtape/tools/llama_command.hpp>
 #include <xtape/tools/text_run.hpp>
@@ -127,8 +128,7 @@ public:
         app.add_option("--ffn", config_.ffn, "Width of the FFN; 0 for 8/3 of dim");
         app.add_option("--ctx", config_.context, "Positions of a window");
         app.add_option("--rope-theta", config_.rope_theta, "The base of the rotary frequencies");
-        app.add_option("--init", config_.init, "Standard deviation of the initial values")
-            ->check(CLI::NonNegativeNumber);
+        app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(not_negative());
         app.add_flag("--tied", config_.tied, "The classifier is the token embedding");
         app.add_option("--rope", config_.rope, "How channels pair up: interleaved or half_split")
             ->transform(CLI::CheckedTransformer(ropes))

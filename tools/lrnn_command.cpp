@@ -7,6 +7,7 @@
 #include <xtape/nn/safetensors.hpp>
 #include <xtape/optim/adam.hpp>
 #include <xtape/optim/schedule.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/lrnn_audit.hpp>
 #include <xtape/tools/lrnn_command.hpp>
 #include <xtape/tools/text_run.hpp>
@@ -116,10 +117,10 @@ public:
         app_ = &app;
         bind(app, settings_);
         app.get_option("--steps")->default_str("as many as the epochs have");
-        app.add_option("--epochs", epochs_, "Times that the course goes through the data")->check(CLI::PositiveNumber);
+        app.add_option("--epochs", epochs_, "Times that the course goes through the data")->check(positive());
         app.add_option("--save-epochs", settings_.save_epochs, "Epochs between checkpoints; 0 for one at the end")
             ->default_val(5)
-            ->check(CLI::NonNegativeNumber);
+            ->check(not_negative());
         app.add_option("--label-smoothing", config_.label_smoothing, "Part of a target that goes to all tokens alike")
             ->check(CLI::Range(0.0, 0.99));
         app.add_option("--tokenizer", tokenizer_, "char, word, or auto: char below 20,000 bytes, else word")

@@ -9,6 +9,7 @@
 #include <xtape/nn/safetensors.hpp>
 #include <xtape/optim/adam.hpp>
 #include <xtape/optim/schedule.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/microgpt_audit.hpp>
 #include <xtape/tools/microgpt_command.hpp>
 #include <xtape/tools/trained.hpp>
@@ -149,8 +150,7 @@ public:
         ffn_ = app.add_option("--ffn", config_.ffn, "Width of the FFN; 4 times dim unless given")
                    ->always_capture_default(false);
         app.add_option("--ctx", config_.block, "The most positions of a name");
-        app.add_option("--init", config_.init, "Standard deviation of the initial values")
-            ->check(CLI::NonNegativeNumber);
+        app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(not_negative());
         app.add_option("--norm", config_.norm, "Where norms stand: none, attention or full")
             ->transform(CLI::CheckedTransformer(norms))
             ->default_str("attention");
@@ -199,7 +199,7 @@ public:
             else
                 fmt::print("{}\n", text);
         }
-        if (settings.json) fmt::print("{}\n", Json{{"samples", samples}}.dump());
+        if (settings.json) fmt::print("{}\n", one_line({{"samples", samples}}));
         return Exit::done;
     }
 

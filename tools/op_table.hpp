@@ -39,6 +39,7 @@ struct OpEntry {
     OpFormula apply;
     std::function<Shape(const Shapes&)> follows = {};  ///< the shape of each operand that is not given
     DrawOpIndices draw = {};
+    bool of_heads = false;  ///< --heads says something
 };
 
 const std::vector<OpEntry>& op_table();

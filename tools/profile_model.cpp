@@ -1,3 +1,4 @@
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/profile.hpp>
 #include <xtape/tools/profile_model.hpp>
 #include <xtape/tools/step_command.hpp>
@@ -86,7 +87,7 @@ void add_profile(CLI::App& app, std::function<Exit()>& action) {
     add_step_command(
         app, action, "profile", "Time each op of a training step",
         [=](CLI::App& sub) {
-            sub.add_option("--steps", options->steps, "Steps to take the mean of")->check(CLI::PositiveNumber);
+            sub.add_option("--steps", options->steps, "Steps to take the mean of")->check(positive());
             sub.add_flag("--json", options->json, "Print one JSON object");
         },
         [=](const std::string& model, const PreparedCourse& course) {

@@ -14,6 +14,9 @@ namespace xtape::tools {
 
 using Json = nlohmann::ordered_json;
 
+/// An object for standard output; bytes of names that are no UTF-8 are replaced.
+inline std::string one_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 /// A wrong flag or a flag out of place; the command exits with 2.
 class UsageError : public std::runtime_error {
 public:

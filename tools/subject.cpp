@@ -12,14 +12,14 @@ constexpr std::uint64_t draws = 4;  // of the f32 noise floor
 constexpr double eps64 = std::numeric_limits<double>::epsilon();
 constexpr double per_eps64 = std::numeric_limits<float>::epsilon() / eps64;
 
-/// max|a − b| / max|b|, 0 where b is 0.
+/// max|a − b| / max|b|; 0 where b is 0, and where it is not finite, as it is no rounding.
 double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
     double error = 0, size = 0;
     for (std::size_t i = 0; i < b.size(); ++i) {
         error = std::max(error, std::abs(a[i] - b[i]));
         size = std::max(size, std::abs(b[i]));
     }
-    return size > 0 ? error / size : 0;
+    return size > 0 && std::isfinite(error / size) ? error / size : 0;
 }
 
 void raise(NoiseFloors& floors, const Evaluation& rounded, const Evaluation& f64, double times = 1) {

@@ -73,8 +73,7 @@ Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& 
         else
             fmt::print("\n");
     }
-    if (settings.json)
-        fmt::print("{}\n", Json{{"samples", samples}}.dump(-1, ' ', false, Json::error_handler_t::replace));
+    if (settings.json) fmt::print("{}\n", one_line({{"samples", samples}}));
     return Exit::done;
 }
 

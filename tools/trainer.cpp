@@ -2,6 +2,7 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/optim/gradients.hpp>
+#include <xtape/tools/flags.hpp>
 #include <xtape/tools/profile.hpp>
 #include <xtape/tools/progress.hpp>
 #include <xtape/tools/trainer.hpp>
@@ -232,7 +233,7 @@ Exit print_result(const TrainResult& result, const TrainSettings& settings, cons
                      {"peak_bytes", result.peak_bytes}};
         if (result.utilisation) summary["utilisation"] = *result.utilisation;
         summary.update(more);
-        fmt::print("{}\n", summary.dump());
+        fmt::print("{}\n", one_line(summary));
     } else {
         fmt::print("{} steps in {:.2f} s ({:.1f} us a step, {:.0f} tokens/s), loss of the last 100: {:.4f}",
                    result.steps, result.seconds, result.us_per_step, result.tokens_per_second, result.loss_last_100);
@@ -251,22 +252,22 @@ void bind(CLI::App& app, TrainSettings& s) {
     app.option_defaults()->always_capture_default();
     app.add_option("--data", s.data, "Training data; a built-in corpus unless given")->type_name("FILE");
     app.add_option("--out", s.out, "The run folder")->type_name("DIR");
-    app.add_option("--steps", s.steps, "Optimizer steps of the course")->check(CLI::PositiveNumber);
-    app.add_option("--batch", s.batch, "Examples a batch")->check(CLI::PositiveNumber);
-    app.add_option("--lr", s.lr, "Learning rate at its height")->check(CLI::NonNegativeNumber);
+    app.add_option("--steps", s.steps, "Optimizer steps of the course")->check(positive());
+    app.add_option("--batch", s.batch, "Examples a batch")->check(positive());
+    app.add_option("--lr", s.lr, "Learning rate at its height")->check(not_negative());
     app.add_option("--seed", s.seed, "Of initial values and the order of the data");
     app.add_option("--threads", s.threads, "Threads; 0 for all")->check(CLI::Range(0, 1024));
     app.add_option("--val-fraction", s.val_fraction, "Part of the data held out")->check(CLI::Range(0.0, 0.9));
     app.add_option("--eval-every", s.eval_every, "Steps between evaluations; 0 for one at the end")
-        ->check(CLI::NonNegativeNumber);
-    app.add_option("--warmup", s.warmup, "Steps over which the learning rate rises")->check(CLI::NonNegativeNumber);
-    app.add_option("--clip", s.clip, "Largest global norm of the gradient; 0 for none")->check(CLI::NonNegativeNumber);
-    app.add_option("--weight-decay", s.weight_decay, "Decoupled weight decay")->check(CLI::NonNegativeNumber);
-    app.add_option("--accumulate", s.accumulate, "Batches a step")->check(CLI::PositiveNumber);
+        ->check(not_negative());
+    app.add_option("--warmup", s.warmup, "Steps over which the learning rate rises")->check(not_negative());
+    app.add_option("--clip", s.clip, "Largest global norm of the gradient; 0 for none")->check(not_negative());
+    app.add_option("--weight-decay", s.weight_decay, "Decoupled weight decay")->check(not_negative());
+    app.add_option("--accumulate", s.accumulate, "Batches a step")->check(positive());
     app.add_option("--stop-after", s.stop_after, "End after so many steps; the schedule still follows --steps")
-        ->check(CLI::NonNegativeNumber);
+        ->check(not_negative());
     app.add_option("--save-every", s.save_every, "Steps between checkpoints; 0 for one at the end")
-        ->check(CLI::NonNegativeNumber);
+        ->check(not_negative());
     CLI::Option* resume = app.add_flag("--resume", s.resume, "Go on from the last checkpoint of the folder");
     app.add_flag("--overwrite", s.overwrite, "Replace the run in the folder")->excludes(resume);
     app.add_flag("--profile", s.profile, "Time each op, and compare the whole with the rate of a large product");

@@ -216,3 +216,49 @@ TEST_CASE("audit of files: wrong usage exits with 2, bad and missing files with 
         CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
     }
 }
+
+TEST_CASE("audit: what would be ignored, or is empty or too large, is wrong usage and prints nothing") {
+    for (const auto& words :
+         std::vector<std::vector<std::string>>{{"audit", "microgpt", "--against", ""},
+                                               {"audit", "microgpt", "--export", ""},
+                                               {"audit", "microgpt", "--fault", ""},
+                                               {"audit", "microgpt", "--quick", "--html", ""},
+                                               {"audit", "microgpt", "--quick", "--seed", "5"},
+                                               {"audit", "op", "softmax", "--shape", "4,8", "--heads", "2"},
+                                               {"audit", "op", "--list", "--json"},
+                                               {"audit", "op", "softmax", "--shape", "1,1,1,1,1,1,1"},
+                                               {"audit", "op", "softmax", "--shape", "3000000000"},
+                                               {"audit", "op", "softmax", "--shape", "1000000000,1000000000"},
+                                               {"audit", "op", "add", "--shape", "100000,1", "--shape", "100000"},
+                                               {"audit", "op", "matmul", "--shape", "40000,2", "--shape", "2,40000"}}) {
+        const Outcome outcome = xtape_command(words);
+        INFO(outcome.error);
+        CHECK(outcome.status == 2);
+        CHECK(outcome.out.empty());
+        CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
+    }
+}
+
+TEST_CASE("audit --against: a device and a name that is too long are bad files") {
+    CHECK(xtape_command({"audit", "microgpt", "--against", "/dev/zero"}).error ==
+          "xtape: audit: /dev/zero: neither a file nor a folder\n");
+    const Outcome outcome = xtape_command({"audit", "microgpt", "--against", std::string(5000, 'a')});
+    CHECK(outcome.status == 3);
+    CHECK_THAT(outcome.error, Contains("File name too long") && !Contains("filesystem error"));
+}
+
+TEST_CASE("audit --json: nothing is printed where the page cannot be written") {
+    const Outcome outcome =
+        xtape_command({"audit", "microgpt", "--random", "1", "--quick", "--json", "--html", "/nonexistent/page.html"});
+    CHECK(outcome.status == 3);
+    CHECK(outcome.out.empty());
+}
+
+TEST_CASE("audit --against --json: names of files that are no UTF-8 do not break the object") {
+    const Exported exported;
+    const std::vector<double> one{1};
+    nn::write_npy<double>(exported.folder() + "/gradients/\xff.npy", Shape{1}, one);
+    const Outcome outcome = xtape_command({"audit", "microgpt", "--against", exported.folder(), "--json"});
+    CHECK(outcome.status == 1);
+    CHECK(Json::parse(outcome.out).at("agree") == false);
+}

@@ -196,3 +196,25 @@ TEST_CASE("--help exits with 0") {
     CHECK(xtape_command({"--help"}).status == 0);
     CHECK(xtape_command({"train", "microgpt", "--help"}).out.find("--steps") != std::string::npos);
 }
+
+TEST_CASE("the command names the models and subcommands that there are") {
+    const std::string models = "; there are microgpt, lrnn, llama, gate\n";
+    for (const char* verb : {"train", "graph", "profile"}) {
+        const Outcome outcome = xtape_command({verb, "nonsense"});
+        CHECK(outcome.status == 2);
+        CHECK(outcome.error == std::string("xtape: ") + verb + ": there is no nonsense" + models);
+        CHECK(xtape_command({verb}).error == std::string("xtape: ") + verb + ": a name is missing" + models);
+    }
+    CHECK(xtape_command({"nonsense"}).error.find("xtape: there is no nonsense; there are train, generate") == 0);
+    CHECK(xtape_command({"audit"}).error == "xtape: MODEL is required\n");
+}
+
+TEST_CASE("flags of numbers say what they take, and take no NaN") {
+    CHECK(xtape_command({"audit", "microgpt", "--random", "0"}).error ==
+          "xtape: --random: 0 is not a number above 0\n");
+    CHECK(xtape_command({"profile", "microgpt", "--steps", "x"}).error ==
+          "xtape: --steps: x is not a number above 0\n");
+    CHECK(xtape_command({"train", "microgpt", "--init", "-1"}).error ==
+          "xtape: --init: -1 is not a number of 0 or more\n");
+    CHECK(xtape_command({"train", "microgpt", "--lr", "nan"}).status == 2);
+}
