@@ -68,91 +68,92 @@ void explain_case(const AuditSubject& subject, std::span<const NamedParameter> p
                    (in64 ? reference64 : reference32).gradients);
 }
 
-Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick) {
-    const std::unique_ptr<AuditSubject> subject = item.make(0);
-    const std::vector<NamedParameter> parameters = subject->parameters();
-    const Evaluation truth = subject->tape64();
+/// The noise floors of the gradients in f32 and in f64, and of the output, as relative errors of f32.
+struct Floors {
+    std::vector<double> f32, f64;
+    double output = 0;
 
-    // The floor: how far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one
-    // judged.
-    std::vector<double> noise(parameters.size());
-    double output_noise = 0;
-    const auto raise = [&](const Evaluation& f32, const Evaluation& f64) {
-        output_noise = std::max(output_noise, relative_error(f32.output, f64.output));
-        for (std::size_t i = 0; i < noise.size(); ++i)
-            noise[i] = std::max(noise[i], relative_error(f32.gradients[i], f64.gradients[i]));
-    };
-    raise(subject->tape32(), truth);
+    void raise(const Evaluation& rounded, const Evaluation& truth) {
+        output = std::max(output, relative_error(rounded.output, truth.output));
+        for (std::size_t i = 0; i < f32.size(); ++i)
+            f32[i] = std::max(f32[i], relative_error(rounded.gradients[i], truth.gradients[i]));
+    }
+};
+
+/// How far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one judged; and how
+/// far a few epsilon of the parameters take the gradients of that: in f64 those by hand as well, if they repeat
+/// themselves.
+Floors floors_of(const AuditCase& item, AuditSubject& subject, const Evaluation& truth, const std::string& fault,
+                 const Evaluation& reference64) {
+    Floors floors{std::vector<double>(truth.gradients.size()), {}};
+    floors.raise(subject.tape32(), truth);
     for (std::uint64_t draw = 1; draw < draws; ++draw) {
         const std::unique_ptr<AuditSubject> other = item.make(draw);
         const Evaluation other_truth = other->tape64();
-        raise(other->tape32(), other_truth);
-        raise(other->reference32(""), other_truth);
+        floors.raise(other->tape32(), other_truth);
+        floors.raise(other->reference32(""), other_truth);
     }
-
-    // And how far a few epsilon of the parameters take the gradients of the judged draw; in f64 those by hand as well,
-    // if they repeat themselves.
-    const Evaluation reference64 = subject->reference64(fault);
-    const bool repeats = subject->reference64(fault).gradients == reference64.gradients;
-    std::vector<double> noise64 = noise;
+    floors.f64 = floors.f32;
+    const bool repeats = subject.reference64(fault).gradients == reference64.gradients;
     const std::unique_ptr<AuditSubject> near = item.make(0);
     for (std::uint64_t draw = 1; draw < draws; ++draw) {
         near->perturb(draw);
         const Evaluation tape = near->tape64(), by_hand = near->reference64(fault);
-        output_noise = std::max(output_noise, relative_error(tape.output, truth.output) * eps32 / eps64);
-        for (std::size_t i = 0; i < noise.size(); ++i) {
+        floors.output = std::max(floors.output, relative_error(tape.output, truth.output) * eps32 / eps64);
+        for (std::size_t i = 0; i < truth.gradients.size(); ++i) {
             const std::vector<double>& size = truth.gradients[i];
             const double moved = relative_distance(tape.gradients[i], size, size) * eps32 / eps64;
             const double moved_by_hand =
                 relative_distance(by_hand.gradients[i], reference64.gradients[i], size) * eps32 / eps64;
-            noise[i] = std::max(noise[i], moved);
-            noise64[i] = std::max({noise64[i], moved, repeats ? moved_by_hand : 0});
+            floors.f32[i] = std::max(floors.f32[i], moved);
+            floors.f64[i] = std::max({floors.f64[i], moved, repeats ? moved_by_hand : 0});
         }
     }
+    return floors;
+}
 
-    const auto evidence = [&](const Evaluation& candidate, const std::vector<double>& floor) {
-        std::vector<Evidence> all;
-        for (std::size_t i = 0; i < parameters.size(); ++i) {
-            all.push_back({parameters[i].name,
-                           parameters[i].parameter->shape(),
-                           truth.gradients[i],
-                           candidate.gradients[i],
-                           floor[i],
-                           {}});
-        }
-        return all;
+Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick) {
+    const std::unique_ptr<AuditSubject> subject = item.make(0);
+    const std::vector<NamedParameter> parameters = subject->parameters();
+    const Evaluation truth = subject->tape64();
+    const Evaluation reference64 = subject->reference64(fault), reference32 = subject->reference32(fault);
+    const Floors floors = floors_of(item, *subject, truth, fault, reference64);
+    const auto judged = [&](std::string_view precision, const Evaluation& candidate, const std::vector<double>& noise) {
+        std::vector<Evidence> evidence;
+        for (std::size_t i = 0; i < parameters.size(); ++i)
+            evidence.push_back({parameters[i].name,
+                                parameters[i].parameter->shape(),
+                                truth.gradients[i],
+                                candidate.gradients[i],
+                                noise[i],
+                                {}});
+        const JudgeOptions options{.check = "audit", .precision = precision, .factors = item.factors};
+        GradReport report = judge(evidence, options);
+        report.forward = judge_forward(output_evidence(truth, candidate, floors.output), options);
+        return report;
     };
-    JudgeOptions options{.check = "audit", .precision = "f64", .factors = item.factors};
-    Verdicts verdicts{.settings = item.settings, .f64 = {}, .f32 = {}, .differences = {}};
-    verdicts.f64 = judge(evidence(reference64, noise64), options);
-    verdicts.f64.forward = judge_forward(output_evidence(truth, reference64, output_noise), options);
-    options.precision = "f32";
-    const Evaluation reference32 = subject->reference32(fault);
-    verdicts.f32 = judge(evidence(reference32, noise), options);
-    verdicts.f32.forward = judge_forward(output_evidence(truth, reference32, output_noise), options);
+    Verdicts verdicts{.settings = item.settings,
+                      .f64 = judged("f64", reference64, floors.f64),
+                      .f32 = judged("f32", reference32, floors.f32),
+                      .differences = {}};
     explain_case(*subject, parameters, reference64, reference32, verdicts);
-    if (!quick) {
-        const double magnitude = largest_of(truth.output);
-        verdicts.differences =
-            check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step, .magnitude = magnitude});
-    }
+    if (quick) return verdicts;
+    const double magnitude = largest_of(truth.output);
+    verdicts.differences =
+        check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step, .magnitude = magnitude});
     return verdicts;
 }
 
 /// The row that a reader should see for a parameter: the first instrument that objects, else the f32 comparison.
 const GradRow& telling_row(const Verdicts& verdicts, std::size_t i) {
-    const auto objects = [](const GradRow& row) {
-        return row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
-    };
-    if (objects(verdicts.f64.rows[i])) return verdicts.f64.rows[i];
-    if (verdicts.differences && objects(verdicts.differences->rows[i])) return verdicts.differences->rows[i];
+    if (differs(verdicts.f64.rows[i])) return verdicts.f64.rows[i];
+    if (verdicts.differences && differs(verdicts.differences->rows[i])) return verdicts.differences->rows[i];
     return verdicts.f32.rows[i];
 }
 
 /// How bad a row is, to find the worst case of a parameter.
 std::pair<int, double> badness(const GradRow& row) {
-    const bool wrong = row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
-    return {wrong ? 2 : row.verdict == Verdict::agree ? 1 : 0, row.noise_ratio};
+    return {differs(row) ? 2 : row.verdict == Verdict::agree ? 1 : 0, row.noise_ratio};
 }
 
 }  // namespace
@@ -178,17 +179,13 @@ std::vector<GradRow> telling_rows(const Verdicts& verdicts) {
     return rows;
 }
 
-bool is_reported(const GradRow& row) {
-    return row.verdict == Verdict::differs || row.verdict == Verdict::never_written;
-}
-
 bool is_proved(const GradRow& row) { return row.verdict != Verdict::vacuous && row.verdict != Verdict::unreached; }
 
 /// Whether those of `wrong`, and no others, are reported; where the true gradient is zero they need not be.
 bool is_exact(const Verdicts& verdicts, const std::vector<std::string>& wrong) {
     return std::ranges::all_of(telling_rows(verdicts), [&](const GradRow& row) {
         const bool named = std::ranges::count(wrong, row.name) > 0;
-        return is_reported(row) ? named : !named || !is_proved(row);
+        return differs(row) ? named : !named || !is_proved(row);
     });
 }
 
@@ -341,7 +338,7 @@ std::string text_of(const std::string& model, const std::vector<Verdicts>& cases
         text += fmt::format("\nthe forward pass differs in {} of {} cases: its gradients are of another function\n",
                             forwards, cases.size());
     if (agree) return text + "\nall parameters agree\n";
-    const bool gradients = std::ranges::none_of(worst, is_reported);
+    const bool gradients = std::ranges::none_of(worst, differs);
     return text + (gradients ? "\nthe gradients agree, the rest does not\n" : "\nsome parameters differ\n");
 }
 

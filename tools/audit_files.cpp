@@ -199,6 +199,13 @@ FileCase choose_case(const std::string& model, std::span<const AuditCase> cases,
 }
 
 void export_case(const FileCase& item, const fs::path& folder, const ExportOptions& options) {
+    std::error_code none;
+    if (fs::exists(folder / "README.md", none) && !fs::exists(folder / "parameters.safetensors", none) &&
+        !fs::exists(folder / "inputs.safetensors", none))
+        throw UsageError(
+            fmt::format("audit: {} has a README.md and is no earlier export: name another folder for "
+                        "--export",
+                        folder.string()));
     Export(item, folder).write(options);
 }
 

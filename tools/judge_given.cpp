@@ -11,8 +11,6 @@ namespace {
 
 constexpr double f32_rounding = 1e-5;  // f64 files that are off by less were computed in f32
 
-bool is_wrong(const GradRow& row) { return row.verdict == Verdict::differs || row.verdict == Verdict::never_written; }
-
 /// A gradient of another shape than its parameter's is wrong, whatever its elements.
 void refuse_shape(GradRow& row, const GivenArrays& given) {
     const auto array = given.find(row.name);
@@ -128,9 +126,9 @@ private:
 
     static void rounding_note(GradReport& report) {
         const auto rounded = [](const GradRow& row) {
-            return !is_wrong(row) || (row.precision == "f64" && row.relative < f32_rounding);
+            return !differs(row) || (row.precision == "f64" && row.relative < f32_rounding);
         };
-        if (std::ranges::any_of(report.rows, is_wrong) && std::ranges::all_of(report.rows, rounded))
+        if (std::ranges::any_of(report.rows, differs) && std::ranges::all_of(report.rows, rounded))
             report.notes.push_back("off by no more than f32 rounds: write f32 files, where it was computed in f32");
     }
 

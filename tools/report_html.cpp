@@ -65,10 +65,8 @@ std::string escaped(std::string_view text) {
     return result;
 }
 
-bool wrong(const GradRow& row) { return row.verdict == Verdict::differs || row.verdict == Verdict::never_written; }
-
 std::string_view class_of(const GradRow& row) {
-    return wrong(row) ? "wrong" : row.verdict == Verdict::agree ? "agree" : "open";
+    return differs(row) ? "wrong" : row.verdict == Verdict::agree ? "agree" : "open";
 }
 
 /// 0 to 1 on a log scale.

@@ -160,6 +160,17 @@ TEST_CASE("audit --against: a folder of npy files, and the object of audit --jso
     CHECK(json.at("f64").at("max_rel_reference") == 0);
 }
 
+TEST_CASE("audit --export: a project's README.md is not written over, an earlier export is") {
+    const Scratch scratch;
+    nn::atomic_write(scratch.path / "README.md", "mine");
+    const auto refused = xtape_command({"audit", "microgpt", "--export", scratch.path.string()});
+    CHECK(refused.status == 2);
+    CHECK_THAT(refused.error, Contains("has a README.md and is no earlier export"));
+    CHECK(nn::read_file(scratch / "README.md") == "mine");
+    for (int time = 0; time < 2; ++time)
+        CHECK(xtape_command({"audit", "microgpt", "--export", scratch / "case"}).status == 0);
+}
+
 TEST_CASE("audit op: every op of the list agrees with finite differences, and with its own export") {
     const std::string list = xtape_command({"audit", "op", "--list"}).out;
     for (const std::string op :
