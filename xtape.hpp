@@ -4,6 +4,7 @@
 #include <xtape/engine/check/compare.hpp>
 #include <xtape/engine/check/departure.hpp>
 #include <xtape/engine/check/gradcheck.hpp>
+#include <xtape/engine/check/trajectory.hpp>
 #include <xtape/engine/fuse.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/precision.hpp>

@@ -153,7 +153,8 @@ NpyArray read_npy(const std::filesystem::path& path, std::uint64_t limit) {
     const std::string_view all = bytes;
     if (!all.starts_with(magic) || all.size() < 12) fail(name, "it does not begin as one");
     const bool wide = all[6] > 1;  // format 2 and 3 count the header in four bytes
-    if (all[6] < 1 || all[6] > 3) fail(name, fmt::format("its format is {}, not 1, 2 or 3", static_cast<unsigned char>(all[6])));
+    if (all[6] < 1 || all[6] > 3)
+        fail(name, fmt::format("its format is {}, not 1, 2 or 3", static_cast<unsigned char>(all[6])));
     std::uint32_t length = 0;
     std::memcpy(&length, all.data() + 8, wide ? 4 : 2);
     const std::string_view rest = all.substr(wide ? 12 : 10);
