@@ -19,12 +19,12 @@ using namespace detail;
 inline Index ceil_div(Index n, Index by) { return (n + by - 1) / by; }
 inline Index round_up(Index n, Index to) { return ceil_div(n, to) * to; }
 
-/// Equal tiles of C, halved along the longer side; their number grows as the cube root of the work.
+/// Equal tiles of C, two or more, halved along the longer side; their number grows as the cube root of the work.
 struct Grid {
     Index rows, columns;
 
     Grid(const Gemm& g, double flops) : rows(g.m), columns(g.n) {
-        const double wanted = std::cbrt(flops / 1e7);
+        const double wanted = std::max(2.0, std::cbrt(flops / 1e7));
         while (static_cast<double>(ceil_div(g.m, rows) * ceil_div(g.n, columns)) < wanted &&
                std::max(rows, columns) > 64)
             rows >= columns ? rows = round_up(ceil_div(rows, 2), 8) : columns = round_up(ceil_div(columns, 2), 16);
