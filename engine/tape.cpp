@@ -265,15 +265,13 @@ template <class T> void Tape<T>::check_scalar(const Tensor<T>& loss, std::string
 template <class T> void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent) {
     swept_ = true;
     const Pause pause;
-    if (options_.keep_records)  // what an earlier sweep has left for who walks the tape
-        for (const auto& record : records_) values_[record->output].grad = {};
     if (values_[root].wants_grad) pass(cotangent, root);
     for (std::size_t i = records_.size(); i-- > 0;) {
         Record<T>& record = *records_[i];
         Value<T>& output = values_[record.output];
         if (output.grad && output.wants_grad) hook_ ? hook_(i, record) : replay_vjp(record);
-        if (options_.keep_records) continue;
         output.grad = {};
+        if (options_.keep_records) continue;
         output.data = {};
         records_.pop_back();
     }

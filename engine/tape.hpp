@@ -84,7 +84,7 @@ struct IndexValue {
 }  // namespace detail
 
 struct TapeOptions {
-    bool keep_records = false;  ///< so that `replay` works; keeps every intermediate value, and its gradient
+    bool keep_records = false;  ///< so that `replay` works; keeps every intermediate value
     bool check_finite = false;  ///< stop at the first op that makes a NaN or an infinity
     bool profile = false;       ///< measure each op: see `Tape::profile`
 };

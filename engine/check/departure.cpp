@@ -1,4 +1,5 @@
 #include <xtape/engine/check/departure.hpp>
+#include <xtape/engine/check/hooked.hpp>
 
 #include <algorithm>
 #include <set>
@@ -115,6 +116,11 @@ template <Real T> Trace trace_of(Tape<T>& tape, const Tensor<T>& loss, std::span
         throw ShapeError(fmt::format("trace: the loss must be a scalar: loss is {}", to_string(loss.shape())));
     std::vector<const Tensor<T>*> of;
     for (const NamedLeaf<T>& leaf : leaves) of.push_back(leaf.tensor);
+    std::vector<Tensor<T>> cotangents(tape.size());
+    const check::Hooked<T> hooked(tape, [&](std::size_t i, detail::Record<T>& record) {
+        cotangents[i] = tape.at(record.output).grad;
+        record.vjp(tape);
+    });
     const auto gradients = tape.gradient(loss, Tensor<T>::full(loss.shape(), T(1)), of);
     Trace trace;
     Places<T> places;
@@ -131,8 +137,10 @@ template <Real T> Trace trace_of(Tape<T>& tape, const Tensor<T>& loss, std::span
     const std::vector<std::string> names = names_of(records);
     for (std::size_t i = 0; i < records.size(); ++i) {
         const detail::Value<T>& output = tape.at(records[i].output);
-        Intermediate& made = trace.emplace_back(Intermediate{
-            .name = names[i], .shape = output.shape, .value = widened(output.data), .gradient = widened(output.grad)});
+        Intermediate& made = trace.emplace_back(Intermediate{.name = names[i],
+                                                             .shape = output.shape,
+                                                             .value = widened(output.data),
+                                                             .gradient = widened(cotangents[i])});
         for (const detail::ValueId id : records[i].inputs)
             if (const auto place = places.find(tape, id)) made.inputs.push_back(*place);
         places.values[records[i].output] = trace.size() - 1;

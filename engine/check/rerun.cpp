@@ -1,3 +1,4 @@
+#include <xtape/engine/check/hooked.hpp>
 #include <xtape/engine/check/rerun.hpp>
 
 #include <algorithm>
@@ -23,18 +24,6 @@ Sent apart(Tape<double>& tape, detail::Record<double>& record, const Tensor<doub
     output = output_before;
     return sent;
 }
-
-/// Sweeps of a tape run through a hook while it lives.
-class Hooked {
-public:
-    Hooked(Tape<double>& tape, Tape<double>::VjpHook hook) : tape_(tape) { tape_.hook_vjps(std::move(hook)); }
-    ~Hooked() { tape_.hook_vjps({}); }
-    Hooked(const Hooked&) = delete;
-    Hooked& operator=(const Hooked&) = delete;
-
-private:
-    Tape<double>& tape_;
-};
 
 }  // namespace
 
@@ -84,7 +73,7 @@ Rerun::Rerun(Tape<double>& tape, Tensor<double> output, Tensor<double> cotangent
       cotangents_(tape.size()),
       sent_(tape.size()) {
     find_reach();
-    const Hooked hooked(tape_, [&](std::size_t i, detail::Record<double>& record) {
+    const Hooked<double> hooked(tape_, [&](std::size_t i, detail::Record<double>& record) {
         cotangents_[i] = tape_.at(record.output).grad;
         sent_[i] = apart(tape_, record, cotangents_[i]);
         for (std::size_t k = 0; k < sent_[i].size(); ++k)
@@ -145,7 +134,7 @@ void Rerun::find_nodes() {
 }
 
 Rerun::Gradients Rerun::with(std::span<const std::size_t> records, const WrongVjp& wrong) {
-    const Hooked hooked(tape_, [&](std::size_t i, detail::Record<double>& record) {
+    const Hooked<double> hooked(tape_, [&](std::size_t i, detail::Record<double>& record) {
         if (std::ranges::find(records, i) == records.end()) return record.vjp(tape_);
         Site site{*this, i, tape_.at(record.output).grad, {}};
         site.right = site.vjp(site.dy);
