@@ -1,11 +1,10 @@
-#include <xtape/engine/check/hypotheses.hpp>
+#include <xtape/engine/check/largest.hpp>
 #include <xtape/tests/reference/optimizers.hpp>
 #include <xtape/tools/audit.hpp>
 #include <xtape/tools/report_html.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -14,8 +13,6 @@
 namespace xtape::tools {
 namespace {
 
-constexpr std::uint64_t draws = 4;  // of the f32 noise floor
-constexpr double eps32 = std::numeric_limits<float>::epsilon(), eps64 = std::numeric_limits<double>::epsilon();
 constexpr std::string_view zero_init = "zero-init";
 
 /// The judgement of one case.
@@ -34,82 +31,9 @@ struct Verdicts {
     const std::optional<Explanation>& explanation() const { return f64.passed() ? f32.explanation : f64.explanation; }
 };
 
-double largest_of(const std::vector<double>& values) {
-    double largest = 0;
-    for (const double v : values) largest = std::max(largest, std::abs(v));
-    return largest;
-}
-
-/// max|a − b| / max|size|; 0 where that is not finite, as it is no rounding.
-double relative_distance(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& size) {
-    double error = 0;
-    for (std::size_t i = 0; i < b.size(); ++i) error = std::max(error, std::abs(a[i] - b[i]));
-    const double largest = largest_of(size);
-    return largest > 0 && std::isfinite(error) ? error / largest : 0;
-}
-
-double relative_error(const std::vector<double>& a, const std::vector<double>& b) { return relative_distance(a, b, b); }
-
 Evidence output_evidence(const Evaluation& truth, const Evaluation& candidate, double noise) {
     return {
         "logits and loss", Shape{static_cast<Index>(truth.output.size())}, truth.output, candidate.output, noise, {}};
-}
-
-/// Looks for one fault behind all that differs, in f64 where something does.
-void explain_case(const AuditSubject& subject, std::span<const NamedParameter> parameters,
-                  const Evaluation& reference64, const Evaluation& reference32, Verdicts& verdicts) {
-    if (verdicts.f64.passed() && verdicts.f32.passed()) return;
-    const bool in64 = !verdicts.f64.passed();
-    Tape<double> tape({.keep_records = true});
-    const Tensor<double> loss = subject.loss();
-    std::vector<const Tensor<double>*> of;
-    for (const NamedParameter& named : parameters) of.push_back(named.parameter);
-    check::explain(in64 ? verdicts.f64 : verdicts.f32, tape, loss, Tensor<double>::full({}, 1), of,
-                   (in64 ? reference64 : reference32).gradients);
-}
-
-/// The noise floors of the gradients in f32 and in f64, and of the output, as relative errors of f32.
-struct Floors {
-    std::vector<double> f32, f64;
-    double output = 0;
-
-    void raise(const Evaluation& rounded, const Evaluation& truth) {
-        output = std::max(output, relative_error(rounded.output, truth.output));
-        for (std::size_t i = 0; i < f32.size(); ++i)
-            f32[i] = std::max(f32[i], relative_error(rounded.gradients[i], truth.gradients[i]));
-    }
-};
-
-/// How far rounding takes the f32 tape, and plain sequential sums in f32 on other draws than the one judged; and how
-/// far a few epsilon of the parameters take the gradients of that: in f64 those by hand as well, if they repeat
-/// themselves.
-Floors floors_of(const AuditCase& item, AuditSubject& subject, const Evaluation& truth, const std::string& fault,
-                 const Evaluation& reference64) {
-    Floors floors{std::vector<double>(truth.gradients.size()), {}};
-    floors.raise(subject.tape32(), truth);
-    for (std::uint64_t draw = 1; draw < draws; ++draw) {
-        const std::unique_ptr<AuditSubject> other = item.make(draw);
-        const Evaluation other_truth = other->tape64();
-        floors.raise(other->tape32(), other_truth);
-        floors.raise(other->reference32(""), other_truth);
-    }
-    floors.f64 = floors.f32;
-    const bool repeats = subject.reference64(fault).gradients == reference64.gradients;
-    const std::unique_ptr<AuditSubject> near = item.make(0);
-    for (std::uint64_t draw = 1; draw < draws; ++draw) {
-        near->perturb(draw);
-        const Evaluation tape = near->tape64(), by_hand = near->reference64(fault);
-        floors.output = std::max(floors.output, relative_error(tape.output, truth.output) * eps32 / eps64);
-        for (std::size_t i = 0; i < truth.gradients.size(); ++i) {
-            const std::vector<double>& size = truth.gradients[i];
-            const double moved = relative_distance(tape.gradients[i], size, size) * eps32 / eps64;
-            const double moved_by_hand =
-                relative_distance(by_hand.gradients[i], reference64.gradients[i], size) * eps32 / eps64;
-            floors.f32[i] = std::max(floors.f32[i], moved);
-            floors.f64[i] = std::max({floors.f64[i], moved, repeats ? moved_by_hand : 0});
-        }
-    }
-    return floors;
 }
 
 Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick) {
@@ -117,28 +41,31 @@ Verdicts judge_case(const AuditCase& item, const std::string& fault, bool quick)
     const std::vector<NamedParameter> parameters = subject->parameters();
     const Evaluation truth = subject->tape64();
     const Evaluation reference64 = subject->reference64(fault), reference32 = subject->reference32(fault);
-    const Floors floors = floors_of(item, *subject, truth, fault, reference64);
-    const auto judged = [&](std::string_view precision, const Evaluation& candidate, const std::vector<double>& noise) {
+    const NoiseFloors noise = noise_floors(*subject, item.make, truth);
+    const auto judged = [&](std::string_view precision, const Evaluation& candidate) {
         std::vector<Evidence> evidence;
         for (std::size_t i = 0; i < parameters.size(); ++i)
             evidence.push_back({parameters[i].name,
                                 parameters[i].parameter->shape(),
                                 truth.gradients[i],
                                 candidate.gradients[i],
-                                noise[i],
+                                noise.gradients[i],
                                 {}});
         const JudgeOptions options{.check = "audit", .precision = precision, .factors = item.factors};
         GradReport report = judge(evidence, options);
-        report.forward = judge_forward(output_evidence(truth, candidate, floors.output), options);
+        report.forward = judge_forward(output_evidence(truth, candidate, noise.output), options);
         return report;
     };
     Verdicts verdicts{.settings = item.settings,
-                      .f64 = judged("f64", reference64, floors.f64),
-                      .f32 = judged("f32", reference32, floors.f32),
+                      .f64 = judged("f64", reference64),
+                      .f32 = judged("f32", reference32),
                       .differences = {}};
-    explain_case(*subject, parameters, reference64, reference32, verdicts);
+    if (!verdicts.f64.passed())
+        explain(verdicts.f64, *subject, reference64.gradients);
+    else
+        explain(verdicts.f32, *subject, reference32.gradients);
     if (quick) return verdicts;
-    const double magnitude = largest_of(truth.output);
+    const double magnitude = check::largest_of(truth.output);
     verdicts.differences =
         check_parameters([&] { return subject->loss(); }, parameters, {.step = item.step, .magnitude = magnitude});
     return verdicts;

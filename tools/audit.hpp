@@ -31,8 +31,6 @@ public:
     virtual std::vector<std::string> wrong_parameters(const std::string& fault) const = 0;
     /// Sets to zero what writes into the residual stream, as some initialisations do.
     virtual void zero_projections() = 0;
-    /// Moves the f64 parameters by a few epsilon: what that does to a gradient, rounding may do as well.
-    virtual void perturb(std::uint64_t seed) = 0;
     /// Training on this input in f64: by the tape, clip_grad_norm and AdamW; and by hand, perhaps with a fault.
     virtual Training train_on_tape(const TrainingSettings& settings) const = 0;
     virtual Training train_by_hand(const TrainingSettings& settings, const std::string& fault) const = 0;
@@ -46,6 +44,7 @@ struct AuditCase {
     /// The longest finite difference. Short: a kink of the second derivative (relu²) costs an error of its square.
     double step = 1.0 / 4096;
     bool trains = false;  ///< a few steps of training are judged too
+    bool usual = false;   ///< exported unless another is chosen: ragged, and with all that the model usually has
 };
 
 /// Whether a fault is one of the training steps: clip-squared-norm, ...

@@ -4,6 +4,7 @@
 #include <xtape/tools/given_arrays.hpp>
 
 #include <algorithm>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,13 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The case that is exported unless another is chosen: ragged, and with all that the model usually has.
-std::string usual_case(const std::string& model) {
-    if (model == "microgpt") return "norm attention, act relu, layers 1, 4 names packed";
-    if (model == "llama") return "kv_heads 2, untied, rope interleaved, 4 sequences packed";
-    if (model == "lrnn") return "heads 2, slots 2, 4 sequences packed";
-    return "";
-}
+/// Of the first line of an export's README.md, by which it is known again.
+constexpr std::string_view title_end = ": gradients to be found";
 
 std::string row_of(const std::string& name, const Shape& shape, std::string_view dtype, const std::string& meaning) {
     return fmt::format("| `{}` | {} | {} | {} |\n", name, to_string(shape), dtype, meaning);
@@ -71,9 +67,9 @@ private:
 
     void parameters() {
         readme_ = fmt::format(
-            "# {}: gradients to be found\n\nThe case \"{}\" of `xtape audit {}`.\nAll arrays are row-major "
+            "# {}{}\n\nThe case \"{}\" of `xtape audit {}`.\nAll arrays are row-major "
             "and little-endian; f32 is float, f64 double, i32 int32.\n\n{}",
-            item_.subject, item_.settings, item_.subject, brief_.text);
+            item_.subject, title_end, item_.settings, item_.subject, brief_.text);
         heading("parameters", "What the loss is differentiated by.");
         std::vector<std::vector<float>> values;
         std::vector<nn::ConstArray> arrays;
@@ -179,33 +175,46 @@ can do, so write f32 what was computed in f32. What is given of {} under these n
 }  // namespace
 
 FileCase choose_case(const std::string& model, std::span<const AuditCase> cases, const std::string& which) {
-    const std::string wanted = which.empty() ? usual_case(model) : which;
-    const bool number = !wanted.empty() && std::ranges::all_of(wanted, [](char c) { return c >= '0' && c <= '9'; });
+    const bool number = !which.empty() && std::ranges::all_of(which, [](char c) { return c >= '0' && c <= '9'; });
+    const auto chosen_by = [&](std::size_t i) {
+        if (which.empty()) return cases[i].usual;
+        return number ? which == std::to_string(i + 1) : cases[i].settings.find(which) != std::string::npos;
+    };
     std::string listed;
     std::vector<std::size_t> found;
     for (std::size_t i = 0; i < cases.size(); ++i) {
-        const std::string& settings = cases[i].settings;
-        listed += fmt::format("; {}: {}", i + 1, settings);
-        if (number ? wanted == std::to_string(i + 1) : settings.find(wanted) != std::string::npos) found.push_back(i);
+        listed += fmt::format("{} {}: {}", i > 0 ? ";" : "", i + 1, cases[i].settings);
+        if (chosen_by(i)) found.push_back(i);
     }
-    const auto exact = std::ranges::find(cases, wanted, &AuditCase::settings);
+    const auto exact = std::ranges::find(cases, which, &AuditCase::settings);
     if (exact != cases.end()) found = {static_cast<std::size_t>(exact - cases.begin())};
-    if (which.empty() && !cases.empty()) found = {found.empty() ? 0 : found.front()};
     if (found.size() != 1)
-        throw UsageError(fmt::format("audit: {} of the cases of {} are \"{}\"; there are{}", found.size(), model,
-                                     wanted, listed.substr(std::min<std::size_t>(1, listed.size()))));
+        throw UsageError(
+            fmt::format("audit: {} of the cases of {} are \"{}\"; there are{}", found.size(), model, which, listed));
     const AuditCase& chosen = cases[found.front()];
     return {model, chosen.settings, fmt::format("--case \"{}\"", chosen.settings), chosen.make, chosen.factors};
 }
 
-void export_case(const FileCase& item, const fs::path& folder, const ExportOptions& options) {
+namespace {
+
+/// Throws UsageError for a folder that has something else in it than an earlier export.
+void refuse_other_folder(const fs::path& folder) {
     std::error_code none;
-    if (fs::exists(folder / "README.md", none) && !fs::exists(folder / "parameters.safetensors", none) &&
-        !fs::exists(folder / "inputs.safetensors", none))
+    if (!fs::is_directory(folder, none) || fs::is_empty(folder, none)) return;
+    std::string title;
+    std::ifstream readme(folder / "README.md");
+    std::getline(readme, title);
+    if (!title.ends_with(title_end))
         throw UsageError(
-            fmt::format("audit: {} has a README.md and is no earlier export: name another folder for "
+            fmt::format("audit: {} is not empty, and holds no earlier export: name another folder for "
                         "--export",
                         folder.string()));
+}
+
+}  // namespace
+
+void export_case(const FileCase& item, const fs::path& folder, const ExportOptions& options) {
+    refuse_other_folder(folder);
     Export(item, folder).write(options);
 }
 

@@ -1,25 +1,35 @@
 #pragma once
-// The four models in words, for who writes one anew: sizes, forward pass and loss of a configuration, as Markdown.
+// What the briefs of the language models have in common: see Subject::brief.
 
-#include <xtape/models/gate/gate.hpp>
-#include <xtape/models/llama/llama.hpp>
-#include <xtape/models/lrnn/lrnn.hpp>
-#include <xtape/models/microgpt/microgpt.hpp>
+#include <xtape/models/text/batch.hpp>
 #include <xtape/tools/subject.hpp>
 
-#include <span>
+#include <string_view>
 
 namespace xtape::tools {
 
-/// Of a batch of token sequences; `vocab` is the width of its logits.
-Brief brief_of(const models::Batch& batch, Index vocab, std::string text);
-/// Of a batch of examples of both kinds, or one.
-Brief brief_of(std::span<const models::GateExample> examples, const models::GateBatch& batch, Index vocab,
-               std::string text);
+inline constexpr std::string_view ragged_batch = R"(
+The batch is ragged: sequence b is the rows `offsets[b]` up to, not including, `offsets[b + 1]`. Positions t start at 0
+in each sequence, and attention, shifts and states do not reach over its beginning.
+)";
 
-std::string describe(const models::MicrogptConfig& config);
-std::string describe(const models::LlamaConfig& config);
-std::string describe(const models::LrnnConfig& config);
-std::string describe(const models::GateConfig& config);
+inline constexpr std::string_view language_loss = R"(
+## The loss
+
+With N rows in the batch, all of which have a target: `loss = (1/N) Σ_t −log softmax(logits_t)[targets_t]`, the mean over
+all rows of all sequences together, not a mean of means.
+)";
+
+/// Of a batch of token sequences; `vocab` is the width of its logits.
+inline Brief brief_of(const models::Batch& batch, Index vocab, std::string text) {
+    // A batch of one sequence does not say where it ends.
+    const Indices offsets =
+        batch.offsets ? batch.offsets : indices({0, static_cast<std::int32_t>(batch.tokens.size())});
+    return {{{"tokens", "what is read at each row", batch.tokens},
+             {"targets", "the token that follows it", batch.targets},
+             {"offsets", "where the sequences begin, and where the last one ends", offsets}},
+            {{"logits", Shape{batch.tokens.size(), vocab}}, {"loss", Shape{}}},
+            std::move(text)};
+}
 
 }  // namespace xtape::tools

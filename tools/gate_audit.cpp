@@ -20,6 +20,38 @@ using models::GateExample;
 
 enum class Targets { decisions, next_tokens, both };
 
+constexpr std::string_view gate_text = R"(
+y = x Wᵀ + b throughout: weights are [out, in]. `norm(x, p) = p.weight (x − mean(x)) / sqrt(var(x) + {}) + p.bias`, row by
+row, var being the mean of the squared differences.
+
+    x = token_embedding[token] + position_embedding[t]
+    for each layer:
+        n = norm(x, ln1)
+        q, k, v = n wqᵀ + bq, n wkᵀ + bk, n wvᵀ + bv        in heads of width h = dim/heads
+        a_t = Σ_(s ≤ t) softmax_s(q_t·k_s / √h) v_s         head by head, side by side
+        x = x + a woᵀ + bo
+        x = x + gelu(norm(x, ln2) w1ᵀ + b1) w2ᵀ + b2        gelu(x) = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))
+    z = norm(x, final_ln)
+    next_logits  = z_last output.weightᵀ + output.bias      z_last: at the last position of an example with a next token
+    allow_logits = z_mean gate.weightᵀ + gate.bias          z_mean: over the positions of an example that is a decision
+)";
+
+constexpr std::string_view gate_loss = R"(
+## The loss
+
+`loss = (1/B) Σ_b weights[b] ℓ_b` over all B examples of both kinds. An example b with `next[b] ≥ 0` has
+`ℓ = −log softmax(next_logits)[next[b]]`. One with `next[b] = −1` is a decision, with its allow logit s and the target
+y = labels[b] clamped to [0, 1]: `ℓ = log(1 + e^s) − y s`, exact for every s. The rows of next_logits and allow_logits
+are in the order of the examples of their kind.
+)";
+
+/// Sizes, forward pass and loss, for who writes the model anew.
+std::string describe(const GateConfig& c) {
+    return fmt::format("Sizes: vocab {}, dim {}, layers {}, heads {}, ffn {}, context {} (the most positions).\n{}",
+                       c.vocab, c.dim, c.layers, c.heads, c.ffn, c.context, ragged_batch) +
+           fmt::format(gate_text, c.ln_eps) + std::string(gate_loss);
+}
+
 /// Norm weights N(1, 0.3²), biases N(0, 0.3²), embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for
 /// the heads. Labels and weights are all that the specification names.
 struct GateAudit {
@@ -73,7 +105,27 @@ struct GateAudit {
         return model.loss(logits, batch);
     }
 
-    Brief brief() const { return brief_of(examples, batch, config.vocab, describe(config)); }
+    Brief brief() const {
+        std::vector<std::int32_t> next;
+        for (const GateExample& example : examples) next.push_back(example.next.value_or(-1));
+        Brief brief{{{"tokens", "what is read at each row", batch.tokens},
+                     {"offsets", "where the examples begin, and where the last one ends", batch.offsets},
+                     {"next", "the token that follows each example; −1 for a decision", indices(next)},
+                     {"labels", "of each decision (unused for the others)", row(&GateExample::label)},
+                     {"weights", "of each example in the loss", row(&GateExample::weight)}},
+                    {},
+                    describe(config)};
+        if (batch.last.size() > 0) brief.outputs.emplace_back("next_logits", Shape{batch.last.size(), config.vocab});
+        if (batch.decisions.size() > 0) brief.outputs.emplace_back("allow_logits", Shape{batch.decisions.size()});
+        brief.outputs.emplace_back("loss", Shape{});
+        return brief;
+    }
+    /// A value of each example.
+    Tensor<float> row(double GateExample::*member) const {
+        std::vector<float> values;
+        for (const GateExample& example : examples) values.push_back(static_cast<float>(example.*member));
+        return {Shape{static_cast<Index>(values.size())}, values};
+    }
     reference::GateConfig plain() const {
         return {.vocab = config.vocab,
                 .dim = config.dim,
@@ -147,6 +199,7 @@ std::vector<AuditCase> gate_cases() {
         for (const Targets targets : {Targets::both, Targets::decisions, Targets::next_tokens}) {
             cases.push_back(make_case(config, lengths, targets, 1));
             cases.back().trains = targets == Targets::both;
+            cases.back().usual = cases.back().trains && layers == 1;
         }
         cases.push_back(make_case(config, lengths, Targets::both, loud));
     }

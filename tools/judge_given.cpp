@@ -36,6 +36,7 @@ public:
         forward(report);
         for (GradRow& row : report.rows) refuse_shape(row, given_);
         check::add_notes(report);
+        explain_all(report);
         name_notes(report);
         rounding_note(report);
         departure(report);
@@ -99,6 +100,17 @@ private:
         if (wrong_shape.empty()) return;
         report.forward->verdict = Verdict::differs;
         report.forward->diagnosis = wrong_shape;
+    }
+
+    /// One fault explains all gradients or none: so only where all were given.
+    void explain_all(GradReport& report) {
+        std::vector<std::vector<double>> candidates;
+        for (const GradRow& row : report.rows) {
+            const auto array = given_.find(row.name);
+            if (array == given_.end()) return;
+            candidates.push_back(array->second.values);
+        }
+        explain(report, subject_, candidates);
     }
 
     bool is_output(const std::string& name) const {
@@ -186,6 +198,7 @@ AuditReport judge_given(const FileCase& item, Subject& subject, const std::strin
               {"forward", report.forward ? to_json(*report.forward) : Json()},
               {"first_departure", judge.departed() ? Json(*judge.departed()) : Json()},
               {"notes", report.notes}};
+    if (report.explanation) json["cases"][0]["explanation"] = to_string(*report.explanation);
     return {agree, std::move(json), report.text() + "\n"};
 }
 

@@ -16,6 +16,35 @@ namespace {
 using models::Llama;
 using models::LlamaConfig;
 
+constexpr std::string_view llama_text = R"(
+y = x Wᵀ throughout: weights are [out, in]. `norm(x, w) = w x / sqrt(mean(x²) + {})`, row by row.
+
+    x = token_embedding[token]
+    for each layer:
+        n = norm(x, attention_norm)
+        q, k, v = n wqᵀ, n wkᵀ, n wvᵀ                       in heads of width h = dim/heads; k and v have kv_heads
+        q, k = rope(q), rope(k)
+        a_t = Σ_(s ≤ t) softmax_s(q_t·k_s / √h) v_s         query head i reads key head ⌊i kv_heads / heads⌋
+        x = x + a woᵀ
+        n = norm(x, ffn_norm)
+        x = x + (silu(n w1ᵀ) (n w3ᵀ)) w2ᵀ                   silu(x) = x / (1 + e^−x)
+    logits = norm(x, final_norm) {}ᵀ
+
+rope turns pair i of a head, (a, b) = channels {}, by the angle φ = t · {}^(−2i/h):
+(a cos φ − b sin φ, a sin φ + b cos φ).
+)";
+
+/// Sizes, forward pass and loss, for who writes the model anew.
+std::string describe(const LlamaConfig& given) {
+    const LlamaConfig c = given.checked();
+    return fmt::format("Sizes: vocab {}, dim {}, layers {}, heads {}, kv_heads {}, ffn {}.\n{}", c.vocab, c.dim,
+                       c.layers, c.heads, c.kv_heads, c.ffn, ragged_batch) +
+           fmt::format(llama_text, c.norm_eps, c.tied ? "token_embedding" : "classifier",
+                       c.rope == RopeForm::interleaved ? "2i and 2i + 1" : "i and i + h/2", c.rope_theta) +
+           (c.tied ? "\nThe classifier is the token embedding: its gradient is the sum of both uses.\n" : "") +
+           std::string(language_loss);
+}
+
 /// Norm weights N(1, 0.3²), embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for what makes the
 /// logits.
 struct LlamaAudit {
@@ -118,6 +147,7 @@ std::vector<AuditCase> llama_cases() {
                 cases.push_back(make_case(config, {9}, 1));
                 cases.push_back(make_case(config, {1, 16, 5, 2}, 1));
                 cases.back().trains = kv_heads == 2 && !tied;
+                cases.back().usual = cases.back().trains && rope == RopeForm::interleaved;
                 cases.push_back(make_case(config, {16}, loud));
             }
         }

@@ -16,6 +16,32 @@ namespace {
 using models::Microgpt;
 using models::MicrogptConfig;
 
+constexpr std::string_view microgpt_text = R"(
+y = x W throughout: weights are [in, out]. No biases; norms have no weights: `norm(x) = x / sqrt(mean(x²) + 1e-5)`, row by
+row.
+
+    x = wte[token] + wpe[t]{}
+    for each layer:
+        n = {}
+        q, k, v = n wq, n wk, n wv                          in heads of width h = dim/heads
+        a_t = Σ_(s ≤ t) softmax_s(q_t·k_s / √h) v_s         head by head, side by side
+        x = x + a wo
+        x = x + {}({} w1) w2
+    logits = x wout
+)";
+
+/// Sizes, forward pass and loss, for who writes the model anew.
+std::string describe(const MicrogptConfig& c) {
+    using Config = MicrogptConfig;
+    const bool full = c.norm == Config::Norm::full;
+    return fmt::format("Sizes: vocab {}, dim {}, heads {}, ffn {}, block {} (the most positions), layers {}.\n{}",
+                       c.vocab, c.dim, c.heads, c.ffn, c.block, c.layers, ragged_batch) +
+           fmt::format(microgpt_text, full ? ";  x = norm(x)" : "", c.norm == Config::Norm::none ? "x" : "norm(x)",
+                       c.act == Config::Act::relu ? "relu" : "relu²", full ? "norm(x)" : "x") +
+           (c.act == Config::Act::relu ? "\nrelu(x) = max(x, 0).\n" : "\nrelu²(x) = max(x, 0)².\n") +
+           std::string(language_loss);
+}
+
 /// Embeddings N(0, 0.5²), matrices N(0, 1/in), `loudness` times that for the classifier.
 struct MicrogptAudit {
     template <class T> using Model = Microgpt<T>;
@@ -106,6 +132,7 @@ std::vector<AuditCase> microgpt_cases() {
                 cases.push_back(make_case(config, norm_name, act_name, {7}, 1));
                 cases.push_back(make_case(config, norm_name, act_name, {1, config.block, 5, 2}, 1));
                 cases.back().trains = layers == 3 && norm == Norm::attention;
+                cases.back().usual = layers == 1 && norm == Norm::attention && act == Act::relu;
             }
             const MicrogptConfig config{.norm = norm, .act = act};
             cases.push_back(make_case(config, norm_name, act_name, {config.block}, loud));

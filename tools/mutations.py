@@ -8,7 +8,7 @@ A mutant is compiled outside the source with the address sanitizer, linked in pl
 finite differences. Results are kept in DIR/mutations/results.json. Exit status: 0, or 1 where a mutant lives that is
 not listed below as equivalent.
 """
-import argparse, json, os, random, re, shlex, shutil, subprocess, sys
+import argparse, json, os, random, re, shlex, shutil, signal, subprocess, sys
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent
@@ -249,4 +249,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as `| head` expects
     sys.exit(main())

@@ -60,13 +60,6 @@ public:
         for (const auto& [name, parameter] : nn::parameters(model64_))
             if (How::is_projection(name)) std::ranges::fill(parameter->write(), 0.0);
     }
-    void perturb(std::uint64_t seed) override {
-        constexpr double few = 4 * std::numeric_limits<double>::epsilon();
-        nn::Rng rng(seed);
-        for (const auto& [name, parameter] : nn::parameters(model64_))
-            for (double& value : parameter->write()) value *= 1 + rng.uniform(-few, few);
-    }
-
     Training train_on_tape(const TrainingSettings& settings) const override {
         return tools::train_on_tape(how_, settings);
     }

@@ -1,3 +1,4 @@
+#include <xtape/engine/check/hypotheses.hpp>
 #include <xtape/nn/init.hpp>
 #include <xtape/tools/subject.hpp>
 
@@ -70,6 +71,15 @@ Trace trace_with_noise(Subject& subject, const MakeSubject& make) {
         raise(trace, near(make, draw)->trace64(), truth, per_eps64);
     }
     return trace;
+}
+
+void explain(GradReport& report, Subject& subject, std::span<const std::vector<double>> candidates) {
+    const std::vector<NamedParameter> parameters = subject.parameters();
+    std::vector<const Tensor<double>*> of;
+    for (const NamedParameter& named : parameters) of.push_back(named.parameter);
+    Tape<double> tape({.keep_records = true});
+    const Tensor<double> loss = subject.loss();
+    check::explain(report, tape, loss, Tensor<double>::full({}, 1), of, candidates);
 }
 
 }  // namespace xtape::tools

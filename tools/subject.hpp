@@ -66,6 +66,9 @@ NoiseFloors noise_floors(Subject& subject, const MakeSubject& make, const Evalua
 /// The trace in f64, with the noise floors of the f32 tape over as many draws.
 Trace trace_with_noise(Subject& subject, const MakeSubject& make);
 
+/// Looks for one fault behind all gradients of `report` that differ; `candidates` in the order of parameters.
+void explain(GradReport& report, Subject& subject, std::span<const std::vector<double>> candidates);
+
 /// The trace of a subject's loss by its parameters, in T.
 template <Real T, class Named> Trace trace_of_loss(const std::vector<Named>& parameters, const auto& loss) {
     Tape<T> tape({.keep_records = true});

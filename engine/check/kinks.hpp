@@ -13,6 +13,6 @@ std::vector<std::vector<double>> gradient_jumps(const TensorFunction<double>& f,
                                                 const Tensor<double>& dy);
 
 /// Whether an error at such an element is one of convention.
-inline bool is_convention(double error, double jump) { return error <= 100 * jump; }
+inline bool is_convention(double error, double jump) { return error <= 10 * jump; }
 
 }  // namespace xtape::check

@@ -104,6 +104,15 @@ TEST_CASE("audit --against: one wrong gradient is reported with its diagnosis, a
     CHECK_THAT(outcome.out, Contains("1 of 9 gradients differ") && Contains("transposed"));
 }
 
+TEST_CASE("audit --against: one fault behind all gradients is named once") {
+    Exported exported;
+    for (auto& [name, gradient] : exported.gradients)
+        for (double& v : gradient.values) v *= 2;
+    const Outcome outcome = exported.judge();
+    CHECK(outcome.status == 1);
+    CHECK_THAT(outcome.out, Contains("one fault behind 9 of them: "));
+}
+
 TEST_CASE("audit --against: missing, unknown and misshapen gradients are said") {
     Exported exported;
     exported.gradients.erase("wpe");
@@ -165,7 +174,7 @@ TEST_CASE("audit --export: a project's README.md is not written over, an earlier
     nn::atomic_write(scratch.path / "README.md", "mine");
     const auto refused = xtape_command({"audit", "microgpt", "--export", scratch.path.string()});
     CHECK(refused.status == 2);
-    CHECK_THAT(refused.error, Contains("has a README.md and is no earlier export"));
+    CHECK_THAT(refused.error, Contains("is not empty, and holds no earlier export"));
     CHECK(nn::read_file(scratch / "README.md") == "mine");
     for (int time = 0; time < 2; ++time)
         CHECK(xtape_command({"audit", "microgpt", "--export", scratch / "case"}).status == 0);
