@@ -32,16 +32,18 @@ template <class T, class F, std::size_t... K> struct Fused<T, F, std::index_sequ
     }
 
     void vjp(Grad<K, T>... dx, Input<K, T>... x, Cotangent<T> dy) const {
-        if (dy.size() > 0 && (... || alone(dx, dy))) write_alone(dy, {target(dx, dy)...}, x...);  // dx_k = dy ∂f/∂x_k
-        ((dx && !alone(dx, dy) ? write_joined<K>(dx, dy, x...) : void()), ...);  // the same, added or summed
+        std::array<Tensor<T>, sizeof...(K)> apart;  // gradients yet to be added, or summed over what was broadcast
+        write(dy, {place(dx, dy, apart[K])...}, x...);  // dx_k = dy ∂f/∂x_k
+        ((apart[K] ? reduce_into(dx, View<T>{apart[K].body()->data, dy.shape}) : void()), ...);
     }
 
 private:
-    /// Whether dx is a fresh array of dy's extents: all such are written in one loop.
-    static bool alone(const Destination<T>& dx, const View<T>& dy) {
-        return dx && !dx.accumulate && dx.shape.size() == dy.size();
+    /// Where dy ∂f/∂x goes, if it is wanted: into dx itself, where that is a fresh array of dy's extents.
+    static T* place(const Destination<T>& dx, const View<T>& dy, Tensor<T>& apart) {
+        if (!dx || (!dx.accumulate && dx.shape.size() == dy.size())) return dx.data;
+        apart = Tensor<T>::unwritten(dy.shape);
+        return apart.body()->data;
     }
-    static T* target(const Destination<T>& dx, const View<T>& dy) { return alone(dx, dy) ? dx.data : nullptr; }
 
     template <unsigned By> static Dual<V, By> seed(const V& v) {
         Dual<V, By> x{v};
@@ -62,7 +64,8 @@ private:
     }
 
     /// The gradients that `to` has a place for, in one loop.
-    void write_alone(const View<T>& dy, const std::array<T*, sizeof...(K)>& to, const Each<K, View<T>>&... x) const {
+    void write(const View<T>& dy, const std::array<T*, sizeof...(K)>& to, const Each<K, View<T>>&... x) const {
+        if (dy.size() == 0) return;
         const bool along = (... && (x.shape == dy.shape));
         const kernels::Plan plan =
             along ? plan_along(dy.size(), sizeof...(K) + 2) : plan_over(dy.shape, dy.shape, x.shape..., dy.shape);
@@ -81,18 +84,6 @@ private:
             };
             (put(to[K], V(g * partial_of<K>(y))), ...);
         });
-    }
-
-    /// The gradient of an operand that was broadcast, or whose gradient has other parts.
-    template <unsigned I>
-    void write_joined(const Destination<T>& dx, const View<T>& dy, const Each<K, View<T>>&... x) const {
-        const auto product = [this](const V& g, const Each<K, V>&... v) {
-            return V(g * partial_of<I>(f(seed<(K == I ? 1u << K : 0u)>(v)...)));
-        };
-        if (dx.shape.size() == dy.size())
-            map_into<T, true>(dx.data, dy.shape, product, dy, x...);
-        else
-            map_summed<T>(dx, dy.shape, product, dy, x...);
     }
 };
 
