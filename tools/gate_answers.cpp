@@ -76,7 +76,7 @@ void answer(const Gate<float>& model, const models::Tokenizer& tokenizer, std::s
     std::string text;
     for (std::size_t i = 0; i < calls.size(); ++i) {
         const Json line{{"input", calls[i]}, {"allow", allow[i]}, {"decision", allow[i] >= 0.5 ? "allow" : "block"}};
-        text += line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+        text += one_line(line) + '\n';
     }
     if (std::fwrite(text.data(), 1, text.size(), out) != text.size())
         throw FileError(fmt::format("predict: cannot write: {}", std::strerror(errno)));

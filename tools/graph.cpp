@@ -169,7 +169,7 @@ void add_graph(CLI::App& app, std::function<Exit()>& action) {
             const Graph graph = graph_of_step(course.learner, 0);
             Json json = to_json(graph);
             json["model"] = model;
-            fmt::print("{}", *as_json ? json.dump() + "\n" : to_dot(graph, model));
+            fmt::print("{}", *as_json ? one_line(json) + "\n" : to_dot(graph, model));
         });
 }
 

@@ -31,7 +31,7 @@ Exit print_info(const RunFolder& run, bool json) {
                total, steps);
     if (!metrics.empty()) fmt::print("last loss {:.4f}\n", metrics.back().loss);
     const Json settings = config.value("config", Json::object());
-    for (const auto& [name, value] : settings.items()) fmt::print("  {:<10} {}\n", name, value.dump());
+    for (const auto& [name, value] : settings.items()) fmt::print("  {:<10} {}\n", name, one_line(value));
     fmt::print("\n");
     for (const auto& entry : weights.entries()) fmt::print("  {:<24} {}\n", entry.name, to_string(entry.shape));
     return Exit::done;

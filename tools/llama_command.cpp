@@ -102,7 +102,7 @@ void write_run(const std::filesystem::path& out, const Llama<float>& model, cons
     run.write_text("tokenizer.json", tokenizer.to_json());
     nn::save(run.file("model.safetensors"), model);
     run.write_text("config.json",
-                   Json{{"model", "llama"}, {"config", to_json(config)}, {"data", from.string()}}.dump(1));
+                   print_json({{"model", "llama"}, {"config", to_json(config)}, {"data", from.string()}}, 1));
 }
 
 class LlamaCommand final : public ModelCommand {

@@ -241,7 +241,7 @@ private:
                           {"config", to_json(checkpoint.model.config())},
                           {"data", in.string()},
                           {"checkpoint", form}};
-        run.write_text("config.json", config.dump(1));
+        run.write_text("config.json", print_json(config, 1));
     }
 
     TrainSettings settings_;

@@ -210,7 +210,7 @@ public:
         const double loss = loss_over(trained.model, corpus.names);
         if (json)
             fmt::print("{}\n",
-                       Json{{"loss", loss}, {"perplexity", std::exp(loss)}, {"names", corpus.names.size()}}.dump());
+                       one_line({{"loss", loss}, {"perplexity", std::exp(loss)}, {"names", corpus.names.size()}}));
         else
             fmt::print("loss {:.4f}, perplexity {:.3f}, over {} names\n", loss, std::exp(loss), corpus.names.size());
         return Exit::done;

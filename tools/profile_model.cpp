@@ -95,7 +95,7 @@ void add_profile(CLI::App& app, std::function<Exit()>& action) {
             if (!options->json) return print(model, course, profile, options->steps);
             Json json = to_json(profile, options->steps);
             json["model"] = model;
-            fmt::print("{}\n", json.dump());
+            fmt::print("{}\n", one_line(json));
         });
 }
 

@@ -23,8 +23,12 @@ bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.
 
 bool RunFolder::is_foreign() const {
     if (!holds_run()) return false;
-    const Json config = Json::parse(read_text("config.json"), nullptr, false);
-    return config.is_object() && !config.contains("model");
+    try {
+        const Json config = parse_json(read_text("config.json"));
+        return config.is_object() && !config.contains("model");
+    } catch (const Json::exception&) {
+        return false;
+    }
 }
 
 void RunFolder::begin(bool overwrite) const {
@@ -46,10 +50,10 @@ Json RunFolder::read_config() const {
         throw FileError(fmt::format("{}: no such folder of a run", path_.string()));
     const std::string text = read_text("config.json");
     try {
-        Json config = Json::parse(text);
+        Json config = parse_json(text);
         config.at("model").get<std::string>();
         return config;
-    } catch (const nlohmann::json::exception& error) {
+    } catch (const Json::exception& error) {
         throw FileError(fmt::format("{}: {}", file("config.json").string(), error.what()));
     }
 }
@@ -59,7 +63,8 @@ void RunFolder::check_same(const Json& wanted) const {
     for (const char* key : {"model", "config", "seed"}) {
         if (found.value(key, Json()) != wanted.at(key))
             throw UsageError(fmt::format("train: {} holds a run with another {}: it was {}, now it is {}",
-                                         path_.string(), key, found.value(key, Json()).dump(), wanted.at(key).dump()));
+                                         path_.string(), key, one_line(found.value(key, Json())),
+                                         one_line(wanted.at(key))));
     }
 }
 
@@ -72,7 +77,7 @@ void RunFolder::write_metrics(std::span<const Metric> metrics) const {
     for (const Metric& metric : metrics) {
         Json line{{"step", metric.step}, {"loss", metric.loss}};
         if (!std::isnan(metric.validation)) line["val_loss"] = metric.validation;
-        lines += line.dump() + '\n';
+        lines += one_line(line) + '\n';
     }
     write_text("metrics.jsonl", lines);
     write_text("loss.svg", loss_svg(metrics));
@@ -84,10 +89,10 @@ std::vector<Metric> RunFolder::read_metrics() const {
     std::istringstream lines(read_text("metrics.jsonl"));
     for (std::string line; std::getline(lines, line);) {
         try {
-            const Json parsed = Json::parse(line);
+            const Json parsed = parse_json(line);
             const double nan = std::numeric_limits<double>::quiet_NaN();
             metrics.push_back({parsed.at("step"), parsed.at("loss"), parsed.value("val_loss", nan)});
-        } catch (const nlohmann::json::exception&) {
+        } catch (const Json::exception&) {
             throw FileError(fmt::format("{}: line {} is broken", file("metrics.jsonl").string(), metrics.size() + 1));
         }
     }

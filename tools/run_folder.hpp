@@ -3,19 +3,16 @@
 // validation loss), optimizer.safetensors, trainer.json, metrics.jsonl and loss.svg. Each file is written whole or not
 // at all.
 
+#include <xtape/nn/json.hpp>
+
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
 namespace xtape::tools {
 
-using Json = nlohmann::ordered_json;
-
-/// An object for standard output; bytes of names that are no UTF-8 are replaced.
-inline std::string one_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+using nn::Json, nn::parse_json, nn::print_json, nn::one_line;
 
 /// A wrong flag or a flag out of place; the command exits with 2.
 class UsageError : public std::runtime_error {

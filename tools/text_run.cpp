@@ -83,7 +83,7 @@ Exit eval_text(const models::Tokenizer& tokenizer, const std::filesystem::path& 
     const auto windows = models::side_by_side_windows(corpus.training(), context);
     const double value = loss_over(corpus, windows, 16, loss);
     if (json)
-        fmt::print("{}\n", Json{{"loss", value}, {"perplexity", std::exp(value)}, {"tokens", corpus.size()}}.dump());
+        fmt::print("{}\n", one_line({{"loss", value}, {"perplexity", std::exp(value)}, {"tokens", corpus.size()}}));
     else
         fmt::print("loss {:.4f}, perplexity {:.3f}, over {} tokens\n", value, std::exp(value), corpus.size());
     return Exit::done;

@@ -118,7 +118,7 @@ std::optional<double> validate(Learner& learner, Course& course, const RunFolder
 void save(Learner& learner, const Course& course, const RunFolder& run) {
     Json state = to_json(course);
     if (Json model = learner.state(); !model.is_null()) state["model"] = std::move(model);
-    const std::string trainer = state.dump(1);
+    const std::string trainer = print_json(state, 1);
     nn::save_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner), {{"trainer", trainer}});
     save_weights(learner, course, run.file("model.safetensors"));
     run.write_text("trainer.json", trainer);
@@ -129,7 +129,7 @@ Course restore(Learner& learner, const RunFolder& run) {
     const nn::Metadata metadata = nn::load_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner));
     Course course;
     try {
-        const Json trainer = Json::parse(metadata.at("trainer"));
+        const Json trainer = parse_json(metadata.at("trainer"));
         course.step = trainer.at("step");
         course.last_losses = trainer.at("last_losses").get<std::deque<double>>();
         course.interval_sum = trainer.at("interval_sum");
@@ -218,7 +218,7 @@ void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::A
     if (settings.resume) return run.check_same(all);
     run.begin(settings.overwrite);
     run.write_text("tokenizer.json", course.tokenizer);
-    run.write_text("config.json", all.dump(1));
+    run.write_text("config.json", print_json(all, 1));
 }
 
 /// Prints the result, as a JSON object with what else a model has to say, or in two lines. Gives the exit status.

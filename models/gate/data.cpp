@@ -1,17 +1,17 @@
 #include <xtape/models/gate/data.hpp>
 #include <xtape/nn/init.hpp>
+#include <xtape/nn/json.hpp>
 
 #include <cmath>
 #include <map>
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace xtape::models {
 namespace {
 
-using Json = nlohmann::json;
+using nn::Json;
 
 double number(const Json& value, std::string_view name, std::string_view where) {
     if (!value.is_number()) throw FileError(fmt::format("{}: {} must be a number", where, name));
@@ -26,7 +26,7 @@ std::string text(const Json& value, std::string_view name, std::string_view wher
 
 Json parse_object(std::string_view line, std::string_view where) {
     try {
-        Json object = Json::parse(line);
+        Json object = nn::parse_json(line);
         if (object.is_object()) return object;
     } catch (const Json::exception&) {}
     throw FileError(
@@ -79,13 +79,13 @@ std::vector<GateLine> read_gate_lines(std::string_view text, std::string_view so
 }
 
 std::string to_json(const GateLine& line) {
-    nlohmann::ordered_json object{{"input", line.input}};
+    Json object{{"input", line.input}};
     if (line.next)
         object["next"] = *line.next;
     else
         object["label"] = line.label;
     object["weight"] = line.weight;
-    return object.dump();
+    return nn::print_json(object);
 }
 
 GateExamples encode(std::span<const GateLine> lines, const Tokenizer& tokenizer, int context, std::string_view source) {

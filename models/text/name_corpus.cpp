@@ -1,13 +1,13 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/models/text/name_corpus.hpp>
 #include <xtape/nn/init.hpp>
+#include <xtape/nn/json.hpp>
 
 #include <algorithm>
 #include <numeric>
 #include <set>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace xtape::models {
 namespace {
@@ -59,19 +59,19 @@ NameTokenizer NameTokenizer::from_text(std::string_view text) {
 
 NameTokenizer NameTokenizer::from_json(const std::string& json) {
     try {
-        const auto parsed = nlohmann::json::parse(json);
+        const auto parsed = nn::parse_json(json);
         if (parsed.at("type") != "names") throw FileError("tokenizer.json: not a tokenizer of names");
         NameTokenizer tokenizer;
         tokenizer.letters_only_ = parsed.at("letters_only").get<bool>();
         tokenizer.symbols_ = parsed.at("symbols").get<std::vector<std::string>>();
         return tokenizer;
-    } catch (const nlohmann::json::exception& error) {
+    } catch (const nn::Json::exception& error) {
         throw FileError(fmt::format("tokenizer.json: {}", error.what()));
     }
 }
 
 std::string NameTokenizer::to_json() const {
-    return nlohmann::json{{"type", "names"}, {"letters_only", letters_only_}, {"symbols", symbols_}}.dump(1);
+    return nn::print_json({{"type", "names"}, {"letters_only", letters_only_}, {"symbols", symbols_}}, 1);
 }
 
 std::vector<std::int32_t> NameTokenizer::encode(std::string_view name) const {

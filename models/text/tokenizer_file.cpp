@@ -3,6 +3,7 @@
 #include <xtape/engine/error.hpp>
 #include <xtape/models/text/tokenizer.hpp>
 #include <xtape/nn/file.hpp>
+#include <xtape/nn/json.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -11,14 +12,13 @@
 #include <limits>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace xtape::models {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "tokenizer.bin is little-endian");
 
-using Json = nlohmann::ordered_json;
+using nn::Json;
 
 constexpr std::size_t most_tokens = 1 << 20;
 constexpr std::uint64_t file_limit = std::uint64_t{1} << 28;
@@ -28,7 +28,7 @@ constexpr std::uint64_t file_limit = std::uint64_t{1} << 28;
 /// A token as a string where it is UTF-8, else as the numbers of its bytes.
 Json to_json_token(const std::string& token) {
     try {
-        (void)Json(token).dump();
+        (void)nn::print_json(token);
         return token;
     } catch (const Json::exception&) {
         return Json(std::vector<unsigned char>(token.begin(), token.end()));
@@ -72,7 +72,7 @@ Json parse(std::string_view text) {
         if (depth > 3) refuse("it is nested too deeply");
         return true;
     };
-    Json json = Json::parse(text, check);
+    Json json = nn::parse_json(text, check);
     if (!json.is_object()) refuse("it is not an object");
     return json;
 }
@@ -128,7 +128,7 @@ std::string Tokenizer::to_json() const {
         Json& tokens = json["tokens"] = Json::array();
         for (const std::string& token : vocabulary_.tokens) tokens.push_back(to_json_token(token));
     }
-    return json.dump(1);
+    return nn::print_json(json, 1);
 }
 
 Tokenizer Tokenizer::from_json(std::string_view text) {
@@ -153,7 +153,7 @@ Tokenizer Tokenizer::from_json(std::string_view text) {
         }
         vocabulary.tokens = list_from(json.at("tokens"), token_from);
         return Tokenizer(std::move(vocabulary));
-    } catch (const nlohmann::json::exception& error) {
+    } catch (const nn::Json::exception& error) {
         refuse(error.what());
     }
 }

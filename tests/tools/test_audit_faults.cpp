@@ -130,7 +130,7 @@ TEST_CASE("audit: projections that start at zero leave parameters unproved, whic
 TEST_CASE("audit: ten random configurations of each model raise no alarm") {
     const Outcome outcome = xtape_command({"audit", "all", "--random", "10", "--seed", "3", "--json"});
     CHECK(outcome.status == 0);
-    for (const Json& model : Json::parse(outcome.out).at("models"))
+    for (const Json& model : parse_json(outcome.out).at("models"))
         for (const Json& item : model.at("cases")) {
             INFO(model.at("model") << ": " << item.at("settings"));
             CHECK(item.at("agree") == true);

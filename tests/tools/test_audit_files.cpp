@@ -16,6 +16,7 @@ using test::Outcome;
 using test::Scratch;
 using test::xtape_command;
 using tools::Json;
+using tools::parse_json;
 
 /// Arrays as a stranger's program would hold them.
 struct Gradient {
@@ -160,7 +161,7 @@ TEST_CASE("audit --against: a folder of npy files, and the object of audit --jso
         nn::write_npy<double>(exported.folder() + "/gradients/" + name + ".npy", gradient.shape, gradient.values);
     const Outcome outcome = xtape_command({"audit", "microgpt", "--against", exported.folder(), "--json"});
     REQUIRE(outcome.status == 0);
-    const Json json = Json::parse(outcome.out);
+    const Json json = parse_json(outcome.out);
     CHECK(json.at("model") == "microgpt");
     CHECK(json.at("agree") == true);
     CHECK(json.at("cases")[0].at("settings") == "norm none, act relu, layers 3, 1 name of 7");
@@ -280,5 +281,5 @@ TEST_CASE("audit --against --json: names of files that are no UTF-8 do not break
     nn::write_npy<double>(exported.folder() + "/gradients/\xff.npy", Shape{1}, one);
     const Outcome outcome = xtape_command({"audit", "microgpt", "--against", exported.folder(), "--json"});
     CHECK(outcome.status == 1);
-    CHECK(Json::parse(outcome.out).at("agree") == false);
+    CHECK(parse_json(outcome.out).at("agree") == false);
 }

@@ -9,6 +9,7 @@ using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
+using xtape::tools::parse_json;
 
 std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
     more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
@@ -24,7 +25,7 @@ TEST_CASE("train: --json prints one object, and the run folder holds its seven f
     const Outcome outcome = xtape_command({"train", "microgpt", "--out", scratch / "run", "--steps", "30", "--json",
                                            "--val-fraction", "0.1", "--eval-every", "10"});
     REQUIRE(outcome.status == 0);
-    const Json result = Json::parse(outcome.out);
+    const Json result = parse_json(outcome.out);
     CHECK(result.at("steps") == 30);
     CHECK(result.at("loss_last_100").get<double>() < 3.5);
     CHECK(result.at("val_loss").get<double>() < 3.5);
@@ -77,11 +78,11 @@ TEST_CASE("eval and info: a trained run tells its loss and its settings") {
     const std::string names = scratch.write("names.txt", "ann\nbob\n");
     const Outcome eval = xtape_command({"eval", scratch / "run", "--data", names, "--json"});
     REQUIRE(eval.status == 0);
-    CHECK(Json::parse(eval.out).at("perplexity") > 1);
+    CHECK(parse_json(eval.out).at("perplexity") > 1);
     const Outcome info = xtape_command({"info", scratch / "run", "--json"});
     REQUIRE(info.status == 0);
-    CHECK(Json::parse(info.out).at("parameters") == 4192);
-    CHECK(Json::parse(info.out).at("steps") == "30");
+    CHECK(parse_json(info.out).at("parameters") == 4192);
+    CHECK(parse_json(info.out).at("steps") == "30");
 }
 
 TEST_CASE("a folder that holds a run is refused without --resume or --overwrite") {
@@ -172,7 +173,7 @@ TEST_CASE("a broken run folder exits with 3, whichever file is broken") {
 TEST_CASE("audit: all parameters agree, and a fault is a failed check") {
     const Outcome right = xtape_command({"audit", "microgpt", "--json"});
     CHECK(right.status == 0);
-    const Json report = Json::parse(right.out);
+    const Json report = parse_json(right.out);
     CHECK(report.at("agree") == true);
     CHECK(report.at("cases").size() == 30);
     CHECK(report.at("f64").at("max_rel_reference") < 1e-12);
@@ -180,7 +181,7 @@ TEST_CASE("audit: all parameters agree, and a fault is a failed check") {
     const Outcome wrong = xtape_command({"audit", "all", "--fault", "transposed-weight", "--json"});
     CHECK(wrong.status == 1);
     int differing = 0;
-    const Json models = Json::parse(wrong.out).at("models");
+    const Json models = parse_json(wrong.out).at("models");
     for (const Json& model : models) {
         for (const Json& row : model.at("parameters")) {
             if (row.at("verdict") != "differs") continue;

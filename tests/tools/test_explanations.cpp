@@ -7,12 +7,13 @@ namespace {
 using xtape::test::Outcome;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
+using xtape::tools::parse_json;
 
 /// What the audit says of a fault, in the last case that differs.
 std::string explanation(const std::string& model, const std::string& fault) {
     const Outcome outcome = xtape_command({"audit", model, "--fault", fault, "--json"});
     CHECK(outcome.status == 1);
-    const Json report = Json::parse(outcome.out);
+    const Json report = parse_json(outcome.out);
     std::string text;
     for (const Json& item : report.at("cases"))
         if (item.at("agree") == false) text = item.value("explanation", "");

@@ -10,6 +10,7 @@ using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
+using xtape::tools::parse_json;
 
 std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
     more.insert(more.begin(), {"train", "gate", "--out", out, "--quiet", "--examples", "400", "--dim", "16", "--heads",
@@ -22,7 +23,7 @@ std::string weights(const std::string& run) { return xtape::nn::read_file(run + 
 std::vector<Json> json_lines(const std::string& text) {
     std::vector<Json> lines;
     std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
+    for (std::string line; std::getline(stream, line);) lines.push_back(parse_json(line));
     return lines;
 }
 
@@ -43,7 +44,7 @@ TEST_CASE("train gate: --json tells the metrics of the course and of the held-ou
     const Scratch scratch;
     const Outcome outcome = xtape_command(train(scratch / "run", {"--steps", "30", "--json"}));
     REQUIRE(outcome.status == 0);
-    const Json result = Json::parse(outcome.out);
+    const Json result = parse_json(outcome.out);
     CHECK(result.at("steps") == 30);
     CHECK(result.at("learning_rate") == 3e-4);
     CHECK(result.at("last_losses").size() == 30);
@@ -69,7 +70,7 @@ TEST_CASE("train gate: stopped and resumed gives the bits and the metrics of a c
     REQUIRE(rest.status == 0);
     CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
     for (const char* key : {"loss_average", "loss_trend", "last_losses", "alignment"})
-        CHECK(Json::parse(rest.out).at(key) == Json::parse(whole.out).at(key));
+        CHECK(parse_json(rest.out).at(key) == parse_json(whole.out).at(key));
 }
 
 TEST_CASE("train gate: learns the data of a file, and eval measures it") {
@@ -89,7 +90,7 @@ TEST_CASE("train gate: learns the data of a file, and eval measures it") {
                 .status == 0);
     const Outcome eval = xtape_command({"eval", scratch / "run", "--data", file, "--json"});
     REQUIRE(eval.status == 0);
-    const Json result = Json::parse(eval.out);
+    const Json result = parse_json(eval.out);
     CHECK(result.at("alignment") == 1);
     CHECK(result.at("decisions") == 40);
     CHECK(result.at("examples") == 60);
@@ -100,7 +101,7 @@ TEST_CASE("train gate: learns the data of a file, and eval measures it") {
     CHECK(answers[0].at("decision") == "block");
     CHECK(answers[1].at("decision") == "allow");
     const Outcome info = xtape_command({"info", scratch / "run", "--json"});
-    CHECK(Json::parse(info.out).at("model") == "gate");
+    CHECK(parse_json(info.out).at("model") == "gate");
 }
 
 TEST_CASE("predict: one line of JSON for each line of JSON or of text, from a file or standard input") {
@@ -168,7 +169,7 @@ TEST_CASE("predict: a model that makes no decisions is a wrong usage") {
 TEST_CASE("audit gate: all parameters agree, the keys' bias is vacuous, and a clamped loss is found") {
     const Outcome right = xtape_command({"audit", "gate", "--json"});
     CHECK(right.status == 0);
-    const Json report = Json::parse(right.out);
+    const Json report = parse_json(right.out);
     CHECK(report.at("agree") == true);
     CHECK(report.at("f64").at("max_rel_reference") < 1e-12);
     CHECK(report.at("f64").at("max_rel_finite_difference") < 1e-7);
@@ -180,7 +181,7 @@ TEST_CASE("audit gate: all parameters agree, the keys' bias is vacuous, and a cl
     }
     const Outcome wrong = xtape_command({"audit", "gate", "--fault", "gate-clamped-bce", "--json"});
     CHECK(wrong.status == 1);
-    const Json found = Json::parse(wrong.out).at("parameters");
+    const Json found = parse_json(wrong.out).at("parameters");
     for (const Json& row : found) {
         const std::string name = row.at("name");
         if (name.find("attention.bk") != std::string::npos) continue;

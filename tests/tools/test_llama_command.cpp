@@ -12,6 +12,7 @@ using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
+using xtape::tools::parse_json;
 
 std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
     more.insert(more.begin(), {"train", "llama", "--out", out, "--quiet", "--dim", "32", "--layers", "2", "--heads",
@@ -25,7 +26,7 @@ std::set<std::string> wrong_parameters(const std::string& fault) {
     const Outcome outcome = xtape_command({"audit", "llama", "--fault", fault, "--json"});
     CHECK(outcome.status == 1);
     std::set<std::string> wrong;
-    const Json rows = Json::parse(outcome.out).at("parameters");
+    const Json rows = parse_json(outcome.out).at("parameters");
     for (const Json& row : rows) {
         if (row.at("verdict") != "agree" && row.at("verdict") != "vacuous") wrong.insert(row.at("name"));
     }
@@ -44,7 +45,7 @@ TEST_CASE("train llama: it learns the built-in text, and resumes bit for bit") {
         return words;
     }());
     REQUIRE(whole.status == 0);
-    CHECK(Json::parse(whole.out).at("val_loss") < 3.3);
+    CHECK(parse_json(whole.out).at("val_loss") < 3.3);
     CHECK(fs::exists(scratch.path / "whole" / "best.safetensors"));
     std::vector<std::string> half = settings;
     half.insert(half.end(), {"--stop-after", "20"});

@@ -9,10 +9,11 @@ using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
+using xtape::tools::parse_json;
 
 std::string read(const std::string& path) { return xtape::nn::read_file(path); }
 std::string weights(const std::string& run) { return read(run + "/model.safetensors"); }
-Json config(const std::string& run) { return Json::parse(read(run + "/config.json")); }
+Json config(const std::string& run) { return parse_json(read(run + "/config.json")); }
 
 /// A small text and the flags of a small model.
 struct Small : Scratch {
@@ -57,7 +58,7 @@ TEST_CASE("train lrnn: it learns, and --json prints one object") {
     words.push_back("--json");
     const Outcome outcome = xtape_command(words);
     REQUIRE(outcome.status == 0);
-    const Json result = Json::parse(outcome.out);
+    const Json result = parse_json(outcome.out);
     CHECK(result.at("loss_last_100") < 3.2);
     CHECK(result.at("val_loss") < 3);
 }
@@ -96,7 +97,7 @@ TEST_CASE("train lrnn: the tokenizer is char for a short text, word when asked")
     const auto type = [&](const std::vector<std::string>& flags) {
         std::vector<std::string> words = tiny_and({"--steps", "1", "--overwrite"});
         words.insert(words.end(), flags.begin(), flags.end());
-        return Json::parse(read(small.trained("run", words) + "/tokenizer.json")).at("type").get<std::string>();
+        return parse_json(read(small.trained("run", words) + "/tokenizer.json")).at("type").get<std::string>();
     };
     CHECK(type({}) == "char");
     CHECK(type({"--tokenizer", "word"}) == "word");
@@ -144,8 +145,8 @@ TEST_CASE("eval and info lrnn: loss without smoothing, settings and weights") {
     CHECK(xtape_command({"eval", smooth, "--data", small.text, "--json"}).out == eval.out);
     const Outcome info = xtape_command({"info", plain, "--json"});
     REQUIRE(info.status == 0);
-    CHECK(Json::parse(info.out).at("config").at("slots") == 2);
-    CHECK(Json::parse(info.out).at("tensors").size() == 3 + 2 * 24 + 3);
+    CHECK(parse_json(info.out).at("config").at("slots") == 2);
+    CHECK(parse_json(info.out).at("tensors").size() == 3 + 2 * 24 + 3);
 }
 
 TEST_CASE("convert lrnn: a run to a checkpoint and back, and the checkpoint byte for byte") {
@@ -187,7 +188,7 @@ TEST_CASE("convert lrnn: the first version stays the first version, and its name
 TEST_CASE("audit lrnn: every parameter agrees, and each fault of its own is a failed check") {
     const Outcome right = xtape_command({"audit", "lrnn", "--json"});
     CHECK(right.status == 0);
-    const Json report = Json::parse(right.out);
+    const Json report = parse_json(right.out);
     CHECK(report.at("agree") == true);
     CHECK(report.at("f64").at("max_rel_reference") < 1e-12);
     CHECK(report.at("f64").at("max_rel_finite_difference") < 1e-6);

@@ -164,7 +164,7 @@ TEST_CASE("audit: --html writes a page with verdict, cases, parameters and the m
     CHECK_THAT(page, Contains("norm none, act relu, layers 1, 1 name of 7") && Contains(": where it is off</h3>"));
     const Outcome json = xtape_command({"audit", "gate", "--json", "--html", scratch / "page.html"});
     CHECK(json.status == 0);
-    CHECK(Json::parse(json.out).at("agree") == true);
+    CHECK(parse_json(json.out).at("agree") == true);
     CHECK_THAT(nn::read_file(scratch / "page.html"), Contains("all parameters agree"));
     CHECK(xtape_command({"audit", "gate", "--html", scratch / "none/page.html"}).status == 3);
 }

@@ -12,6 +12,7 @@ namespace {
 using xtape::test::Outcome;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
+using xtape::tools::parse_json;
 
 /// The sizes that keep a model's step small.
 std::vector<std::string> small(const std::string& verb, const std::string& model, std::vector<std::string> more = {}) {
@@ -45,7 +46,7 @@ TEST_CASE("graph: every model's tape as Graphviz text, with scopes as clusters a
 TEST_CASE("graph: --json has each record once, whose inputs are leaves or earlier outputs") {
     const Outcome outcome = xtape_command(small("graph", "microgpt", {"--json"}));
     REQUIRE(outcome.status == 0);
-    const Json graph = Json::parse(outcome.out);
+    const Json graph = parse_json(outcome.out);
     CHECK(graph.at("model") == "microgpt");
     std::set<int> known;
     std::set<std::string> names;
@@ -94,7 +95,7 @@ TEST_CASE("profile: the ops of a step with their time and bytes, as a table and 
     CHECK(table.out.find("\ncausal_attention ") != std::string::npos);
     const Outcome outcome = xtape_command(small("profile", "lrnn", {"--steps", "2", "--json"}));
     REQUIRE(outcome.status == 0);
-    const Json profile = Json::parse(outcome.out);
+    const Json profile = parse_json(outcome.out);
     CHECK(profile.at("model") == "lrnn");
     CHECK(profile.at("tokens") > 0);
     CHECK(profile.at("gflops") > 0);
