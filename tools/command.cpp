@@ -115,9 +115,8 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")->check(positive());
     generate->add_option("--samples", settings.samples, "How many samples")->check(positive());
     generate->add_option("--temperature", settings.temperature, "0 takes the likeliest token")
-        ->check(CLI::Range(0.0, 100.0));
-    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")
-        ->check(CLI::Range(0.0, 1.0));
+        ->check(between(0.0, 100.0));
+    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")->check(between(0.0, 1.0));
     generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(positive());
     generate->add_option("--seed", settings.seed, "Of the samples");
     generate->add_option("--load-state", settings.load_state, "Go on from where a generation was saved")

@@ -96,7 +96,7 @@ public:
         app.add_option("--init", config_.init, "Standard deviation of the initial weights")->check(not_negative());
         app.add_option("--tokenizer", tokenizer_, "word, byte, char (the bytes that occur) or bpe, made from the data")
             ->check(CLI::IsMember({"word", "byte", "char", "bpe", "auto"}));
-        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(CLI::Range(256, 1 << 20));
+        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, 1 << 20));
         app.add_option("--examples", calls_.count, "Built-in tool calls to make")->check(positive());
         app.add_option("--false-positive-weight", calls_.false_positive_weight,
                        "Weight of a built-in call that a gate would have let through")

@@ -131,14 +131,16 @@ public:
         app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(not_negative());
         app.add_flag("--tied", config_.tied, "The classifier is the token embedding");
         app.add_option("--rope", config_.rope, "How channels pair up: interleaved or half_split")
-            ->transform(CLI::CheckedTransformer(ropes))
+            ->transform(one_of(ropes))
+            ->type_name("TEXT")
             ->default_str("interleaved");
         app.add_option("--precision", precision_, "Of the products of matrices: f32 or bf16; weights stay in f32")
-            ->transform(CLI::CheckedTransformer(precisions))
+            ->transform(one_of(precisions))
+            ->type_name("TEXT")
             ->default_str("f32");
         app.add_option("--tokenizer", tokenizer_, "byte, char (the bytes that occur) or bpe (learned on the data)")
             ->check(CLI::IsMember({"byte", "char", "bpe"}));
-        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(CLI::Range(256, 1 << 20));
+        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, 1 << 20));
     }
 
     Exit train() override { return train_model(*this, settings_, *app_); }

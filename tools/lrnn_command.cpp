@@ -122,7 +122,7 @@ public:
             ->default_val(5)
             ->check(not_negative());
         app.add_option("--label-smoothing", config_.label_smoothing, "Part of a target that goes to all tokens alike")
-            ->check(CLI::Range(0.0, 0.99));
+            ->check(between(0.0, 0.99));
         app.add_option("--tokenizer", tokenizer_, "char, word, or auto: char below 20,000 bytes, else word")
             ->check(CLI::IsMember({"char", "word", "auto"}));
         app.add_flag("--auto-config,!--no-auto-config", automatic_,

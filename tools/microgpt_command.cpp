@@ -152,10 +152,12 @@ public:
         app.add_option("--ctx", config_.block, "The most positions of a name");
         app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(not_negative());
         app.add_option("--norm", config_.norm, "Where norms stand: none, attention or full")
-            ->transform(CLI::CheckedTransformer(norms))
+            ->transform(one_of(norms))
+            ->type_name("TEXT")
             ->default_str("attention");
         app.add_option("--act", config_.act, "Of the FFN: relu or relu_squared")
-            ->transform(CLI::CheckedTransformer(acts))
+            ->transform(one_of(acts))
+            ->type_name("TEXT")
             ->default_str("relu");
         app.add_option("--tokenizer", tokenizer_, "letters (a to z), or char: what occurs in the data")
             ->check(CLI::IsMember({"letters", "char"}));

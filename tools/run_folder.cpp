@@ -17,6 +17,19 @@ constexpr std::string_view files[] = {
     "config.json",           "tokenizer.json", "model.safetensors", "best.safetensors",
     "optimizer.safetensors", "trainer.json",   "metrics.jsonl",     "loss.svg"};
 
+/// "name was 1, now it is 2", for each member that differs; empty where none does.
+std::string differences(const std::string& name, const Json& was, const Json& is) {
+    if (was == is) return {};
+    if (!was.is_object() || !is.is_object())
+        return fmt::format("{} was {}, now it is {}", name, one_line(was), one_line(is));
+    std::string all;
+    for (const auto& [key, value] : is.items()) {
+        const std::string one = differences(key, was.value(key, Json()), value);
+        if (!one.empty()) all += (all.empty() ? "" : "; ") + one;
+    }
+    return all.empty() ? fmt::format("{} has members no more", name) : all;
+}
+
 }  // namespace
 
 bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.json")); }
@@ -58,13 +71,19 @@ Json RunFolder::read_config() const {
     }
 }
 
+Json RunFolder::flags_of(std::string_view model) const {
+    const Json config = read_config();
+    if (config.at("model") != model)
+        throw UsageError(fmt::format("train: {} holds a run of {}, not of {}", path_.string(),
+                                     config.at("model").get<std::string>(), model));
+    return config.value("flags", Json::object());
+}
+
 void RunFolder::check_same(const Json& wanted) const {
     const Json found = read_config();
-    for (const char* key : {"model", "config", "seed"}) {
-        if (found.value(key, Json()) != wanted.at(key))
-            throw UsageError(fmt::format("train: {} holds a run with another {}: it was {}, now it is {}",
-                                         path_.string(), key, one_line(found.value(key, Json())),
-                                         one_line(wanted.at(key))));
+    for (const char* key : {"config", "seed"}) {
+        const std::string changes = differences(key, found.value(key, Json()), wanted.at(key));
+        if (!changes.empty()) throw UsageError(fmt::format("train: {} holds another run: {}", path_.string(), changes));
     }
 }
 

@@ -45,7 +45,9 @@ public:
 
     /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
     Json read_config() const;
-    /// Throws UsageError when the run here was made with another model, config or seed than `wanted` says.
+    /// The flags that the run here was made with. Throws UsageError when it is another model's.
+    Json flags_of(std::string_view model) const;
+    /// Throws UsageError when the run here was made with another config or seed than `wanted` says.
     void check_same(const Json& wanted) const;
     std::string read_text(std::string_view name) const;
     void write_text(std::string_view name, std::string_view text) const;

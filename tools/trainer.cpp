@@ -256,8 +256,8 @@ void bind(CLI::App& app, TrainSettings& s) {
     app.add_option("--batch", s.batch, "Examples a batch")->check(positive());
     app.add_option("--lr", s.lr, "Learning rate at its height")->check(not_negative());
     app.add_option("--seed", s.seed, "Of initial values and the order of the data");
-    app.add_option("--threads", s.threads, "Threads; 0 for all")->check(CLI::Range(0, 1024));
-    app.add_option("--val-fraction", s.val_fraction, "Part of the data held out")->check(CLI::Range(0.0, 0.9));
+    app.add_option("--threads", s.threads, "Threads; 0 for all")->check(between(0, 1024));
+    app.add_option("--val-fraction", s.val_fraction, "Part of the data held out")->check(between(0.0, 0.9));
     app.add_option("--eval-every", s.eval_every, "Steps between evaluations; 0 for one at the end")
         ->check(not_negative());
     app.add_option("--warmup", s.warmup, "Steps over which the learning rate rises")->check(not_negative());
@@ -359,7 +359,7 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 
 Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
     const RunFolder run(settings.out);
-    if (settings.resume) restore_flags(app, run.read_config().value("flags", Json::object()));
+    if (settings.resume) restore_flags(app, run.flags_of(model.name()));
     return model.prepare([&](const PreparedCourse& course) {
         begin_run(run, settings, app, course);
         if (!settings.quiet && !settings.json) fmt::print("{}: {}\n", model.name(), course.summary);

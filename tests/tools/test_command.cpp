@@ -5,6 +5,7 @@
 namespace {
 
 namespace fs = std::filesystem;
+using Catch::Matchers::Contains;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
@@ -94,7 +95,17 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5", "--overwrite"})).status == 0);
     const Outcome other = xtape_command(train(scratch / "run", {"--resume", "--dim", "32"}));
     CHECK(other.status == 2);
-    CHECK(other.error.find("holds a run with another config") != std::string::npos);
+    CHECK_THAT(other.error, Contains("holds another run: dim was 16, now it is 32; ffn was 64, now it is 128"));
+    const Outcome llama = xtape_command({"train", "llama", "--resume", "--out", scratch / "run"});
+    CHECK(llama.status == 2);
+    CHECK_THAT(llama.error, Contains("holds a run of microgpt, not of llama"));
+}
+
+TEST_CASE("a flag that is one of some names says which, and never the numbers behind them") {
+    CHECK_THAT(xtape_command({"train", "llama", "--help"}).out, Contains("--rope TEXT:{half_split,interleaved}="));
+    const Outcome outcome = xtape_command({"train", "llama", "--rope", "sideways"});
+    CHECK(outcome.status == 2);
+    CHECK_THAT(outcome.error, Contains("--rope: sideways not in {half_split,interleaved}"));
 }
 
 TEST_CASE("wrong usage exits with 2 and one line") {
