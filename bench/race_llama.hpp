@@ -11,6 +11,10 @@
 #include <xtape/optim/adam.hpp>
 #include <xtape/optim/gradients.hpp>
 
+#include <fstream>
+#include <limits>
+#include <optional>
+
 #ifdef XTAPE_HAS_TORCH
 #include <xtape/bench/peers/torch_llama.hpp>
 #endif
@@ -45,40 +49,100 @@ private:
     models::Batch batch_;
 };
 
+inline constexpr int llama_sequences = 4, llama_length = 256;
+inline constexpr models::LlamaConfig llama_size{
+    .vocab = 4096, .dim = 288, .layers = 6, .heads = 6, .kv_heads = 6, .ffn = 768, .context = llama_length};
+
+#ifdef XTAPE_HAS_TORCH
+/// The same by PyTorch, from the same weights and tokens.
+class TorchLlamaTraining {
+public:
+    TorchLlamaTraining(LlamaTraining& of, Precision precision)
+        : sequences_(static_cast<int>(of.tokens.size())), model_(make(of, precision)) {
+        for (const auto& sequence : of.tokens) {
+            inputs_.insert(inputs_.end(), sequence.begin(), sequence.end() - 1);
+            targets_.insert(targets_.end(), sequence.begin() + 1, sequence.end());
+        }
+    }
+
+    void step() {
+        model_.step(inputs_.data(), targets_.data(), sequences_, static_cast<int>(inputs_.size()) / sequences_, 1e-4);
+    }
+
+private:
+    static peers::TorchLlama make(LlamaTraining& of, Precision precision) {
+        std::vector<std::span<const float>> weights;
+        const auto parameters = nn::parameters(of.model);
+        for (const auto& named : parameters) weights.push_back(named.parameter->values());
+        const models::LlamaConfig& config = of.model.config();
+        return {{.vocab = config.vocab,
+                 .dim = config.dim,
+                 .layers = config.layers,
+                 .heads = config.heads,
+                 .kv_heads = config.kv_heads,
+                 .ffn = config.ffn,
+                 .context = config.context,
+                 .bf16 = precision == Precision::bf16},
+                weights};
+    }
+
+    int sequences_;
+    std::vector<int> inputs_, targets_;
+    peers::TorchLlama model_;
+};
+#endif
+
 inline void race_llama(Precision precision) {
     if (precision == Precision::bf16 && !kernels::has_bf16()) return;
-    constexpr int sequences = 4, length = 256;
-    const models::LlamaConfig config{
-        .vocab = 4096, .dim = 288, .layers = 6, .heads = 6, .kv_heads = 6, .ffn = 768, .context = length};
     set_product_precision(precision);
-    LlamaTraining training(config, sequences, length);
+    LlamaTraining training(llama_size, llama_sequences, llama_length);
     std::vector<Competitor> competitors;
     competitors.push_back({"xtape", [&] { training.step(); }, 2});
 #ifdef XTAPE_HAS_TORCH
-    std::vector<std::span<const float>> weights;
-    const auto parameters = nn::parameters(training.model);
-    for (const auto& named : parameters) weights.push_back(named.parameter->values());
-    peers::TorchLlama torch({.vocab = config.vocab,
-                             .dim = config.dim,
-                             .layers = config.layers,
-                             .heads = config.heads,
-                             .kv_heads = config.kv_heads,
-                             .ffn = config.ffn,
-                             .context = length,
-                             .bf16 = precision == Precision::bf16},
-                            weights);
-    std::vector<int> inputs, targets;
-    for (const auto& sequence : training.tokens) {
-        inputs.insert(inputs.end(), sequence.begin(), sequence.end() - 1);
-        targets.insert(targets.end(), sequence.begin() + 1, sequence.end());
-    }
-    competitors.push_back(
-        {"PyTorch eager", [&] { torch.step(inputs.data(), targets.data(), sequences, length, 1e-4); }, 1});
+    TorchLlamaTraining torch(training, precision);
+    competitors.push_back({"PyTorch eager", [&] { torch.step(); }, 1});
 #endif
     race(fmt::format("llama 6 x 288, vocab 4096, 4 x 256 tokens, {}, 2 threads",
                      precision == Precision::bf16 ? "bf16" : "f32"),
          std::move(competitors), 9);
     set_product_precision(Precision::f32);
+}
+
+/// By how many MiB the process grows while f runs, at the most; NaN where the system does not tell.
+template <class F> double growth(const F& f) {
+    const auto status = [](const std::string& key) {
+        std::ifstream file("/proc/self/status");
+        for (std::string line; std::getline(file, line);)
+            if (line.starts_with(key)) return std::stod(line.substr(key.size())) / 1024;
+        return std::numeric_limits<double>::quiet_NaN();
+    };
+    std::ofstream("/proc/self/clear_refs") << 5;  // the peak begins anew
+    const double before = status("VmRSS:");
+    f();
+    return status("VmHWM:") - before;
+}
+
+/// What a training holds at its peak: model, gradients, AdamW and the activations of the step that the race runs.
+inline void print_llama_memory() {
+    models::LlamaConfig tiny = llama_size;
+    tiny.layers = tiny.vocab = 1;
+    LlamaTraining warm_up(tiny, 1, 8);
+    warm_up.step();
+    std::optional<LlamaTraining> training;
+    fmt::print("\nllama 6 x 288, 4 x 256 tokens, f32: the process grows by {:.0f} MiB", growth([&] {
+                   training.emplace(llama_size, llama_sequences, llama_length);
+                   for (int i = 0; i < 3; ++i) training->step();
+               }));
+#ifdef XTAPE_HAS_TORCH
+    TorchLlamaTraining(warm_up, Precision::f32).step();
+    std::optional<TorchLlamaTraining> torch;
+    fmt::print("; by {:.0f} MiB in PyTorch", growth([&] {
+                   torch.emplace(*training, Precision::f32);
+                   for (int i = 0; i < 3; ++i) torch->step();
+               }));
+#endif
+    const double elements = static_cast<double>(models::parameter_count(llama_size));
+    fmt::print("; of either, {:.0f} MiB are weights and moments\n", 3 * elements * sizeof(float) / 1048576);
 }
 
 /// What attention holds at its peak, forward and backward, beside its inputs: linear in the context.

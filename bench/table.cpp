@@ -80,7 +80,7 @@ constexpr Part parts[]{
     {"llama-bf16", [] { race_llama(Precision::bf16); }},
     {"lrnn", race_lrnn},
     {"gate", race_gate},
-    {"memory", [] { print_memory(), print_attention_memory(); }},
+    {"memory", [] { print_memory(), print_llama_memory(), print_attention_memory(); }},
     {"inference", [] { print_lrnn_generation(), print_gate_predictions(); }},
 };
 

@@ -24,6 +24,15 @@ namespace detail {
 /// A 64-byte aligned block of at least `bytes`, reused from this thread's pool where one of its size is free.
 void* pool_allocate(std::size_t bytes);
 
+struct Block {
+    void* data;
+    std::size_t bytes;
+};
+
+/// The same; a large one may be up to half as large again, if such a block is free and none of its own size: so the
+/// gradients of a backward pass live where the activations of the forward pass were.
+Block pool_allocate_at_least(std::size_t bytes);
+
 /// Gives a block back for reuse; `bytes` as it was allocated with. Under AddressSanitizer it is poisoned.
 void pool_release(void* block, std::size_t bytes) noexcept;
 

@@ -195,6 +195,18 @@ TEST_CASE("pool: every size up to a few octaves comes aligned, and no two blocks
     CHECK_THROWS_AS(detail::pool_allocate(std::size_t{1} << 62), std::bad_alloc);
 }
 
+TEST_CASE("pool: a large tensor takes a free block that is half as large again at most, and gives all of it back") {
+    std::vector<std::int64_t> asked;
+    std::thread([&] {  // with a pool of its own
+        for (const Index size : {7, 5, 7, 3}) {
+            const Tensor<float> x = Tensor<float>::unwritten({size << 18});
+            asked.push_back(pool_statistics().system_allocations);
+        }
+    })
+        .join();
+    CHECK(asked == std::vector<std::int64_t>{1, 1, 1, 2});
+}
+
 TEST_CASE("pool: each thread has its own") {
     std::int64_t in_use = -1;
     std::thread([&] {
