@@ -417,8 +417,8 @@ template <class T> void Tape<T>::forget(const detail::ParameterState<T>* paramet
 // ---- walking
 
 template <class T> std::size_t Tape<T>::kept_bytes(const Record<T>& record) const {
-    const Tensor<T>& data = values_[record.output].data;
-    return record.saved_bytes() + (data ? static_cast<std::size_t>(data.size()) * sizeof(T) : 0);
+    const Value<T>& output = values_[record.output];  // its data may have become a gradient by now
+    return record.saved_bytes() + (output.readers > 0 ? static_cast<std::size_t>(output.shape.size()) * sizeof(T) : 0);
 }
 
 template <class T> std::vector<RecordInfo> Tape<T>::records() const {

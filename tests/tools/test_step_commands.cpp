@@ -121,3 +121,12 @@ TEST_CASE("graph and profile know no flag of a course, and write no folder") {
     }
     CHECK(xtape_command({"profile", "llama", "--help"}).out.find("--lr") == std::string::npos);
 }
+
+TEST_CASE("profile and graph agree on the bytes kept, though logits become their gradient") {
+    const auto kept = [](const std::string& command, const std::vector<std::string>& flags) {
+        const Outcome outcome = xtape_command(small(command, "llama", flags));
+        REQUIRE(outcome.status == 0);
+        return parse_json(outcome.out).at("kept_bytes").get<std::size_t>();
+    };
+    CHECK(kept("profile", {"--json", "--steps", "1"}) == kept("graph", {"--json"}));
+}
