@@ -5,6 +5,7 @@
 #include <xtape/bench/race_llama.hpp>
 #include <xtape/bench/race_lrnn.hpp>
 #include <xtape/bench/race_microgpt.hpp>
+#include <xtape/bench/race_scan.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/threads.hpp>
 
@@ -81,6 +82,7 @@ constexpr Part parts[]{
     {"lrnn", race_lrnn},
     {"gate", race_gate},
     {"memory", [] { print_memory(), print_attention_memory(); }},
+    {"scan", print_scan_limits},
     {"inference", [] { print_lrnn_generation(), print_gate_predictions(); }},
 };
 
