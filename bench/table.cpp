@@ -80,6 +80,7 @@ constexpr Part parts[]{
     {"llama", [] { race_llama(Precision::f32); }},
     {"llama-bf16", [] { race_llama(Precision::bf16); }},
     {"lrnn", race_lrnn},
+    {"lrnn-course", print_lrnn_course},
     {"gate", race_gate},
     {"memory", [] { print_memory(), print_attention_memory(); }},
     {"scan", print_scan_limits},
