@@ -4,10 +4,11 @@
 namespace xtape::kernels {
 namespace {
 
-/// Each thread takes as wide a part of the rows as it can: of narrow ones memory gives less than half as much.
+/// Each thread takes as wide a part of the rows as it can: of narrow ones memory gives less than half as much, and of
+/// less than a kilobyte cores read each other's ahead while they are written.
 template <class T, class Body> void each_part(const Scan& s, Body&& body) {
     const double bytes = 2.0 * sizeof(T) * static_cast<double>(s.steps) * static_cast<double>(s.row());
-    share_among_threads(s.columns, 4 * width<T>, worth_threads(0, bytes), [&](Index begin, Index end) {
+    share_among_threads(s.columns, 16 * width<T>, worth_threads(0, bytes), [&](Index begin, Index end) {
         body(Columns{begin, end - begin, s.columns});
     });
 }
