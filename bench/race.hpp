@@ -34,13 +34,18 @@ struct Competitor {
     }
 };
 
-/// Lets the competitors take turns; the first is xtape, and the others are its yardsticks.
-inline void race(const std::string& title, std::vector<Competitor> competitors, int rounds) {
+/// A round to warm up, then those that count.
+inline void take_turns(std::vector<Competitor>& competitors, int rounds) {
     for (Competitor& competitor : competitors) competitor.turn();
     for (Competitor& competitor : competitors) competitor.microseconds.clear();
     for (int round = 0; round < rounds; ++round) {
         for (Competitor& competitor : competitors) competitor.turn();
     }
+}
+
+/// Lets the competitors take turns; the first is xtape, and the others are its yardsticks.
+inline void race(const std::string& title, std::vector<Competitor> competitors, int rounds) {
+    take_turns(competitors, rounds);
     const double own = competitors.front().median();
     for (const Competitor& competitor : competitors)
         fmt::print("| {} | {} | {:.2f} | {:.3f} |\n", title, competitor.name, competitor.median(),

@@ -5,6 +5,7 @@
 #include <xtape/bench/race_llama.hpp>
 #include <xtape/bench/race_lrnn.hpp>
 #include <xtape/bench/race_microgpt.hpp>
+#include <xtape/bench/race_scan.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/threads.hpp>
 
@@ -79,8 +80,10 @@ constexpr Part parts[]{
     {"llama", [] { race_llama(Precision::f32); }},
     {"llama-bf16", [] { race_llama(Precision::bf16); }},
     {"lrnn", race_lrnn},
+    {"lrnn-course", print_lrnn_course},
     {"gate", race_gate},
     {"memory", [] { print_memory(), print_llama_memory(), print_attention_memory(); }},
+    {"scan", print_scan_limits},
     {"inference", [] { print_lrnn_generation(), print_gate_predictions(); }},
 };
 

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -480,4 +481,56 @@ void lrnn_parameter(const Lrnn* m, int index, float* values) {
 
 void lrnn_gradient(const Lrnn* m, int index, float* values) {
     memcpy(values, m->g[index], lrnn_elements(m->c, index) * sizeof(float));
+}
+
+/* The checkpoint: magic, sizes, vocabulary, then every array with its rows and columns; of a vector n x 1. */
+
+static int rows_of(LrnnConfig c, int index) {
+    const int after = after_layers(c);
+    if (index == EMB) return c.vocab;
+    if (index < BEFORE_LAYERS || index >= after) return c.dim;
+    switch ((index - BEFORE_LAYERS) % PER_LAYER) {
+        case LORA_B:
+            return c.rank;
+        case FFN_DOWN:
+            return c.ffn;
+        default:
+            return c.dim;
+    }
+}
+
+/// The multiplier whose product with dim, cut off, is ffn.
+static float ffn_multiplier(LrnnConfig c) {
+    const float quotient = (float)c.ffn / (float)c.dim;
+    return (int)(quotient * (float)c.dim) < c.ffn ? nextafterf(quotient, INFINITY) : quotient;
+}
+
+static void save_ints(FILE* file, const int32_t* values, size_t count) { fwrite(values, sizeof *values, count, file); }
+
+static void save_characters(FILE* file, const unsigned char* characters, int count) {
+    int32_t index_of[256] = {0};
+    for (int32_t i = 0; i < count; i++) index_of[characters[i]] = i;
+    save_ints(file, (const int32_t[]){count}, 1);
+    fwrite(characters, 1, (size_t)count, file);
+    save_ints(file, index_of, COUNT(index_of));
+}
+
+int lrnn_save(const Lrnn* m, const unsigned char* characters, const char* path) {
+    FILE* const file = fopen(path, "wb");
+    if (!file) return -1;
+    const LrnnConfig c = m->c;
+    const float multiplier = ffn_multiplier(c);
+    fwrite("lrnnC01", 1, 8, file);
+    save_ints(file, (const int32_t[]){c.vocab, c.layers, c.dim, c.heads, c.context, c.rank}, 6);
+    fwrite(&multiplier, sizeof multiplier, 1, file);
+    save_ints(file, (const int32_t[]){c.slots}, 1);
+    save_characters(file, characters, c.vocab);
+    for (int i = 0; i < lrnn_tensors(c); i++) {
+        const size_t count = lrnn_elements(c, i), rows = (size_t)rows_of(c, i);
+        if (i == BEFORE_LAYERS) save_ints(file, (const int32_t[]){c.layers}, 1);
+        save_ints(file, (const int32_t[]){(int32_t)rows, (int32_t)(count / rows)}, 2);
+        fwrite(m->w[i], sizeof(float), count, file);
+    }
+    const int failed = ferror(file);
+    return fclose(file) || failed ? -1 : 0;
 }

@@ -43,6 +43,10 @@ float lrnn_epoch(Lrnn* model, const int* tokens, int count, int offset, float le
 void lrnn_parameter(const Lrnn* model, int index, float* values);
 void lrnn_gradient(const Lrnn* model, int index, float* values);
 
+/// Writes the published program's first form of checkpoint, `lrnnC01`, for a tokenizer of bytes: token i is
+/// characters[i], other bytes are token 0. Returns 0, or -1 where the file could not be written.
+int lrnn_save(const Lrnn* model, const unsigned char* characters, const char* path);
+
 /// Self check against a plain double-precision model in recurrent form: loss, gradients by central differences, two
 /// Adam updates. Returns 0 when right, else the number of wrong values.
 int lrnn_check(void);

@@ -32,6 +32,16 @@ void parallel_for(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threa
     for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
 }
 
+/// Calls body(begin, end) for one part of [0, n) a thread, of a multiple of `grain`; for all of it when not threaded.
+/// Only for what comes out the same however it is split.
+template <class Body> void share_among_threads(std::int64_t n, std::int64_t grain, bool threaded, Body&& body) {
+    std::int64_t grains = (n + grain - 1) / grain;
+#ifdef _OPENMP
+    if (threaded) grains = (grains + omp_get_max_threads() - 1) / omp_get_max_threads();
+#endif
+    parallel_for(n, grains * grain, threaded, body);
+}
+
 #ifdef _OPENMP
 /// While it lives, a library that the calling thread calls runs on this thread alone: its own split among threads would
 /// change the bits.

@@ -15,8 +15,13 @@ struct Sequences {
     const std::int32_t* offsets = nullptr;
     Index count = 1;
 
-    bool begin_at(Index t) const {
-        return t == 0 || (offsets != nullptr && std::binary_search(offsets, offsets + count, t));
+    bool begin_at(Index t) const { return begin_within(t, t + 1); }
+    /// Whether one begins at any of the steps from `first` up to `end`.
+    bool begin_within(Index first, Index end) const {
+        if (first <= 0 && end > 0) return true;
+        if (offsets == nullptr) return false;
+        const std::int32_t* begin = std::lower_bound(offsets, offsets + count, first);
+        return begin != offsets + count && *begin < end;
     }
 };
 

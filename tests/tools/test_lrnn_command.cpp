@@ -1,7 +1,12 @@
 #include "../catch.hpp"
 #include "scratch.hpp"
 
+#include <xtape/bench/peers/lrnn.h>
 #include <xtape/models/text/prose_corpus.hpp>
+
+#include <memory>
+#include <random>
+#include <set>
 
 namespace {
 
@@ -38,6 +43,56 @@ std::vector<std::string> tiny_and(std::initializer_list<const char*> more) {
     words.insert(words.end(), more.begin(), more.end());
     return words;
 }
+
+/// The plain-loop C in training on a text, from drawn values: it knows nothing of xtape.
+class PlainC {
+public:
+    explicit PlainC(const std::string& text) {
+        const std::set<unsigned char> distinct(text.begin(), text.end());
+        characters_.assign(distinct.begin(), distinct.end());
+        for (const char c : text)
+            tokens_.push_back(static_cast<int>(std::ranges::lower_bound(characters_, static_cast<unsigned char>(c)) -
+                                               characters_.begin()));
+        const LrnnConfig config{.vocab = static_cast<int>(characters_.size()),
+                                .dim = 12,
+                                .layers = 2,
+                                .heads = 2,
+                                .context = context,
+                                .rank = 3,
+                                .ffn = 20,
+                                .slots = 3};
+        std::mt19937 random(1);
+        std::normal_distribution<float> normal(0, 0.2f);
+        std::vector<std::vector<float>> values;
+        std::vector<const float*> pointers;
+        for (int i = 0; i < lrnn_tensors(config); ++i) {
+            values.emplace_back(lrnn_elements(config, i));
+            std::ranges::generate(values.back(), [&] { return normal(random); });
+        }
+        for (const auto& array : values) pointers.push_back(array.data());
+        model_.reset(lrnn_create(config, pointers.data()));
+    }
+
+    /// The mean loss of an epoch.
+    float epoch() {
+        int skipped = 0;
+        return lrnn_epoch(model_.get(), tokens_.data(), static_cast<int>(tokens_.size()), 0, 0.01f, &skipped);
+    }
+    /// The loss on the first window of the text.
+    float loss() {
+        std::vector<int> targets(tokens_.begin() + 1, tokens_.begin() + context);
+        targets.push_back(-1);
+        return lrnn_step(model_.get(), tokens_.data(), targets.data(), context, 0);
+    }
+    bool save(const std::string& path) const { return lrnn_save(model_.get(), characters_.data(), path.c_str()) == 0; }
+
+    static constexpr int context = 32;
+
+private:
+    std::vector<unsigned char> characters_;
+    std::vector<int> tokens_;
+    std::unique_ptr<Lrnn, decltype(&lrnn_destroy)> model_{nullptr, lrnn_destroy};
+};
 
 }  // namespace
 
@@ -183,6 +238,26 @@ TEST_CASE("convert lrnn: the first version stays the first version, and its name
     const std::string cut = small.write("cut.bin", std::string_view(bytes).substr(0, bytes.size() / 2));
     CHECK(xtape_command({"convert", cut, small / "cut"}).status == 3);
     CHECK(xtape_command({"convert", small.text, small / "text"}).status == 2);
+}
+
+TEST_CASE("convert lrnn: a checkpoint of the plain-loop C loads, generates and converts back byte for byte") {
+    const Small small;
+    const std::string text = read(small.text), old = small / "old.bin", run = small / "run";
+    PlainC plain(text);
+    const float first = plain.epoch();
+    CHECK(plain.epoch() < first);
+    REQUIRE(plain.save(old));
+    REQUIRE(xtape_command({"convert", old, run}).status == 0);
+    const std::string window = small.write("window.txt", text.substr(0, PlainC::context));
+    const Outcome eval = xtape_command({"eval", run, "--data", window, "--json"});
+    REQUIRE(eval.status == 0);
+    CHECK(Json::parse(eval.out).at("loss").get<double>() == Approx(plain.loss()).epsilon(1e-5));
+    const Outcome generated = xtape_command({"generate", run, "--prompt", "The ", "--tokens", "50"});
+    REQUIRE(generated.status == 0);
+    CHECK(generated.out.size() == 4 + 50 + 1);
+    REQUIRE(xtape_command({"convert", run, small / "back.bin"}).status == 0);
+    CHECK(read(small / "back.bin") == read(old));
+    CHECK_FALSE(plain.save(small / "none/old.bin"));
 }
 
 TEST_CASE("audit lrnn: every parameter agrees, and each fault of its own is a failed check") {
