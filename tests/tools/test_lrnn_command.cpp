@@ -251,7 +251,7 @@ TEST_CASE("convert lrnn: a checkpoint of the plain-loop C loads, generates and c
     const std::string window = small.write("window.txt", text.substr(0, PlainC::context));
     const Outcome eval = xtape_command({"eval", run, "--data", window, "--json"});
     REQUIRE(eval.status == 0);
-    CHECK(Json::parse(eval.out).at("loss").get<double>() == Approx(plain.loss()).epsilon(1e-5));
+    CHECK(parse_json(eval.out).at("loss").get<double>() == Approx(plain.loss()).epsilon(1e-5));
     const Outcome generated = xtape_command({"generate", run, "--prompt", "The ", "--tokens", "50"});
     REQUIRE(generated.status == 0);
     CHECK(generated.out.size() == 4 + 50 + 1);
