@@ -108,7 +108,7 @@ void add_notes(GradReport& report) {
         if (!row.diagnosis.starts_with("constant factor")) one_factor = false;
         if (std::abs(row.scale - *scale) > 1e-4 * std::abs(*scale)) one_factor = false;
     }
-    if (one_factor && scale) report.notes.push_back("all gradients are off by one factor: look at the loss");
+    if (one_factor && scale) report.notes.emplace_back("all gradients are off by one factor: look at the loss");
     if (!vacuous.empty())
         report.notes.push_back(
             fmt::format("vacuous: the true gradient of {} is zero here, so that nothing was checked; "

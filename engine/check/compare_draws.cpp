@@ -217,7 +217,7 @@ GradReport compare(const TensorFunction<double>& forward64, const TensorFunction
     GradReport report{.check = "compare", .seed = options.seed, .factor = options.factor};
     if (backward32) judge_all(report, forward, trials, backward32, options);
     if (backward64) judge_all(report, forward, trials, backward64, options);
-    if (!report.forward) report.notes.push_back("the forward was not compared: return its output from the backward");
+    if (!report.forward) report.notes.emplace_back("the forward was not compared: return its output from the backward");
     return report;
 }
 
