@@ -1,6 +1,6 @@
 #!/bin/sh
 # usage: tools/tidy.sh [FILE...]
-# Runs clang-tidy over the sources named (from the top of the tree), or over all of them, which takes half an hour on two
+# Runs clang-tidy over the sources named (from the top of the tree), or over all of them: about forty minutes on two
 # cores. Any finding is an error. Installs what is missing (as root, on Debian).
 set -eu
 cd "$(dirname "$0")/.."
