@@ -17,7 +17,7 @@ template <class T> void gemm(benchmark::State& state) {
     const Tensor<T> c = Tensor<T>::zeros({m, n});
     const kernels::Gemm shape{
         .transpose_b = transpose_b, .m = m, .n = n, .k = k, .lda = k, .ldb = transpose_b ? k : n, .ldc = n};
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         kernels::gemm(shape, a.data(), b.data(), c.body()->data);
         benchmark::ClobberMemory();
     }

@@ -14,17 +14,17 @@ const std::vector<int>& lengths(const benchmark::State& state) {
 
 void step(benchmark::State& state) {
     MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
-    for (auto _ : state) benchmark::DoNotOptimize(training.step());
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(training.step());
 }
 
 void forward(benchmark::State& state) {
     MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
-    for (auto _ : state) benchmark::DoNotOptimize(training.model.loss(training.next_batch()).item());
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(training.model.loss(training.next_batch()).item());
 }
 
 void forward_backward(benchmark::State& state) {
     MicrogptTraining training(static_cast<int>(state.range(0)), lengths(state));
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         Tape<float> tape;
         tape.backward(training.model.loss(training.next_batch()));
         training.adam.zero_grad();
@@ -33,7 +33,7 @@ void forward_backward(benchmark::State& state) {
 
 void next_token(benchmark::State& state) {
     const MicrogptTraining training(static_cast<int>(state.range(0)), one_name);
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         models::MicrogptCache<float> cache;
         for (std::int32_t token = 0; token < 8; ++token)
             benchmark::DoNotOptimize(training.model.next(token, cache).data());

@@ -21,13 +21,13 @@ F input(const Shape& shape) {
 
 void forward(benchmark::State& state, const Op& op, const Shape& shape) {
     const F x = input(shape);
-    for (auto _ : state) benchmark::DoNotOptimize(op(x).data());
+    for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(op(x).data());
 }
 
 void backward(benchmark::State& state, const Op& op, const Shape& shape) {
     const F x = input(shape);
     const F dy = input(op(x).shape());
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         Tape<float> tape;
         const F leaf = tape.leaf(x);
         const F* of[] = {&leaf};

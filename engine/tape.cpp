@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <functional>
 
 #include <fmt/format.h>
 
@@ -22,11 +23,6 @@ std::uint64_t next_serial() {
 }
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-/// y += x.
-template <class T> void add(const T* x, T* y, Index n) {
-    for (Index i = 0; i < n; ++i) y[i] += x[i];
-}
 
 template <class T> const T* first_not_finite(const Tensor<T>& x) {
     const auto values = x.values();
@@ -325,7 +321,8 @@ template <class T> void Tape<T>::pass(const Tensor<T>& gradient, ValueId to) {
     } else if (Tensor<T>& grad = value.cotangent(); !grad) {
         grad = gradient.shape() == value.shape ? gradient : gradient.alias(value.shape);
     } else {
-        add(gradient.data(), destination(to).data, gradient.size());
+        T* sum = destination(to).data;
+        std::transform(gradient.values().begin(), gradient.values().end(), sum, sum, std::plus<T>());
     }
 }
 

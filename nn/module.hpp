@@ -29,7 +29,7 @@ template <Real T> struct NamedConst {
 
 namespace detail {
 
-template <class M> struct ScalarIn { static_assert(!sizeof(M), "give the model a line `using Scalar = T;`"); };
+template <class M> struct ScalarIn { static_assert(sizeof(M) == 0, "give the model a line `using Scalar = T;`"); };
 template <Real T> struct ScalarIn<T> { using type = T; };
 template <class M>
 requires requires { typename M::Scalar; }

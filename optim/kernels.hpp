@@ -82,7 +82,7 @@ template <class T> double sum_of_squares(Index n, const T* x) {
     Index i = 0;
     for (; i + lanes <= n; i += lanes)
         for (Index lane = 0; lane < lanes; ++lane) {
-            const double value = static_cast<double>(x[i + lane]);
+            const auto value = static_cast<double>(x[i + lane]);
             sums[lane] += value * value;
         }
     double total = 0;

@@ -33,7 +33,7 @@ public:
     double lr;  ///< may be set before each step: `adam.lr = schedule(step)`
 
 protected:
-    Optimizer(std::vector<nn::Named<T>> parameters, double lr);
+    Optimizer(std::vector<nn::Named<T>> parameters, double rate);
 
     std::vector<nn::Named<T>> parameters_;
 };

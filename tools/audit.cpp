@@ -321,15 +321,15 @@ bool is_optimizer_fault(const std::string& fault) {
     return std::ranges::count(reference::optimizer_faults, fault, &reference::FaultInfo::id) > 0;
 }
 
-AuditReport audit(const std::string& model, std::span<const AuditCase> given, const AuditRequest& request) {
+AuditReport audit(const std::string& model, std::span<const AuditCase> cases, const AuditRequest& request) {
     const std::string& fault = request.fault;
-    std::vector<AuditCase> cases(given.begin(), given.end());
-    if (fault == zero_init) std::ranges::transform(cases, cases.begin(), with_zero_projections);
+    std::vector<AuditCase> all(cases.begin(), cases.end());
+    if (fault == zero_init) std::ranges::transform(all, all.begin(), with_zero_projections);
     const std::string in_backward = fault == zero_init || is_optimizer_fault(fault) ? "" : fault;
     std::vector<Verdicts> judged;
     std::vector<std::string> not_zero;  // parameters that have a gradient other than zero on some input
     try {
-        for (const AuditCase& item : cases) {
+        for (const AuditCase& item : all) {
             Verdicts& verdicts = judged.emplace_back(judge_case(item, in_backward, request.quick));
             const std::unique_ptr<AuditSubject> subject = item.make(0);
             verdicts.exact = is_exact(verdicts, subject->wrong_parameters(in_backward));
@@ -347,7 +347,7 @@ AuditReport audit(const std::string& model, std::span<const AuditCase> given, co
     if (request.random == 0) vacuous = unproved(not_zero, worst_rows(judged));
     const bool agree = vacuous.empty() && std::ranges::all_of(judged, &Verdicts::agree);
     AuditReport report{agree, to_json(model, judged, agree), text_of(model, judged, agree),
-                       html_of(model, cases, judged, fault, in_backward, agree)};
+                       html_of(model, all, judged, fault, in_backward, agree)};
     report.json["unproved"] = vacuous;
     if (!fault.empty())
         report.json["fault"] = {{"id", fault}, {"exact", std::ranges::all_of(judged, &Verdicts::exact)}};

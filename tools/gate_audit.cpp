@@ -156,7 +156,7 @@ struct GateAudit {
     }
 };
 
-AuditCase make_case(const GateConfig& config, std::vector<int> lengths, Targets targets, double loudness) {
+AuditCase make_case(const GateConfig& config, const std::vector<int>& lengths, Targets targets, double loudness) {
     constexpr std::array names{"decisions", "next tokens", "both kinds"};
     std::string settings =
         fmt::format("{} layers, {}, {} lengths{}", config.layers, names[static_cast<std::size_t>(targets)],

@@ -92,7 +92,7 @@ private:
                 wrong_shape = fmt::format("{} is {}, should be {}", name, to_string(given_shape), to_string(shape));
         }
         if (evidence.name.empty()) {
-            report.notes.push_back("the forward was not compared: write back the loss, or the logits");
+            report.notes.emplace_back("the forward was not compared: write back the loss, or the logits");
             return;
         }
         evidence.shape = Shape{static_cast<Index>(evidence.truth.size())};
@@ -141,7 +141,7 @@ private:
             return !differs(row) || (row.precision == "f64" && row.relative < f32_rounding);
         };
         if (std::ranges::any_of(report.rows, differs) && std::ranges::all_of(report.rows, rounded))
-            report.notes.push_back("off by no more than f32 rounds: write f32 files, where it was computed in f32");
+            report.notes.emplace_back("off by no more than f32 rounds: write f32 files, where it was computed in f32");
     }
 
     /// Only where gradients of intermediates were given: those of parameters alone are in the table.

@@ -56,7 +56,7 @@ LlamaConfig config_of(const Json& config) {
 
 /// 6 for each weight of a product, forward and backward, and 12 for each entry of attention's matrices.
 double flops_per_token(const LlamaConfig& c) {
-    const double products = static_cast<double>(parameter_count(c) - (c.tied ? 0 : Index{c.vocab} * c.dim));
+    const auto products = static_cast<double>(parameter_count(c) - (c.tied ? 0 : Index{c.vocab} * c.dim));
     return 6 * products + 12.0 * c.layers * c.dim * c.context / 2;
 }
 

@@ -64,7 +64,7 @@ LrnnCheckpointForm form_of(const Json& config) {
 
 /// 6 for each weight of a product, forward and backward, and 24 for N and E of each slot and channel.
 double operations_per_token(const LrnnConfig& c) {
-    const double products = static_cast<double>(parameter_count(c) - Index{c.vocab} * c.dim);
+    const auto products = static_cast<double>(parameter_count(c) - Index{c.vocab} * c.dim);
     return 6 * products + 24.0 * c.layers * c.slots * c.dim;
 }
 

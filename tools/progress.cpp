@@ -43,6 +43,7 @@ void Progress::line(const std::string& text) {
 
 void Progress::finish() {
     if (bar_drawn_) fmt::print("\r\033[K");
+    bar_drawn_ = false;
     std::fflush(stdout);
 }
 

@@ -167,7 +167,7 @@ std::string description_of(const WorstTensor& tensor, double factor) {
     if (row.worst) html += fmt::format("Worst at {}. ", element_at(tensor, static_cast<std::size_t>(*row.worst)));
     html += fmt::format("{} of {} elements are over the tolerance.</p>\n", over, row.shape.size());
     html += heat_map(tensor);
-    html += "<p class=\"note\">|error| / max|truth|: 1e-8 <span class=\"scale\"></span> 1; purple is not finite.";
+    html += R"(<p class="note">|error| / max|truth|: 1e-8 <span class="scale"></span> 1; purple is not finite.)";
     if (!grid.whole())
         html += fmt::format(" Each of the {} × {} cells shows the worst of its elements.", grid.high, grid.wide);
     return html + "</p>\n";

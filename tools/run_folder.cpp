@@ -148,7 +148,7 @@ std::string loss_svg(std::span<const Metric> metrics) {
             "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
             left, width - right, y(loss), y(loss), left - 6, y(loss) + 4, loss, x(step), height - bottom + 18, step);
     }
-    svg += "<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"";
+    svg += R"(<polyline fill="none" stroke="#1f6feb" stroke-width="1.5" points=")";
     for (const Metric& metric : metrics) {
         if (std::isfinite(metric.loss))
             svg += fmt::format("{:.1f},{:.1f} ", x(static_cast<double>(metric.step)), y(metric.loss));

@@ -171,7 +171,8 @@ std::optional<Departure> first_departure(const Trace& trace, const NamedArrays& 
         if (judged.wrong[i] && complete_at(i) == complete_at(*first)) inputs.push_back(trace[i].name);
     }
     const std::set<std::size_t> suspects = reached(*first, judged, [&](std::size_t i) { return readers[i]; });
-    for (auto suspect = suspects.rbegin(); suspect != suspects.rend(); ++suspect) ops.push_back(trace[*suspect].name);
+    for (const std::size_t suspect : suspects) ops.push_back(trace[suspect].name);
+    std::ranges::reverse(ops);  // in the order of the sweep
     const bool several = inputs.size() > 1;
     if (suspects.size() == 1)
         return Departure{ops, fmt::format("{} (the gradient of its output agrees, that of its input{} {} does not)",

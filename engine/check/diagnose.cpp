@@ -199,7 +199,7 @@ std::string rounding_only(const Suspect& suspect) {
         eb += e * suspect.truth[i];
         bb += suspect.truth[i] * suspect.truth[i];
     }
-    const double size = static_cast<double>(n);
+    const auto size = static_cast<double>(n);
     const bool small = largest <= most * suspect.noise;
     const bool even = largest <= (3 + std::sqrt(2 * std::log(size))) * std::sqrt(ee / size);
     const bool unbiased = std::abs(sum) <= 3 * std::sqrt(ee) && std::abs(eb) <= 3 * std::sqrt(ee * bb / size);

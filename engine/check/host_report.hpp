@@ -24,7 +24,7 @@ xtape_row to_c(const GradRow& row);
 /// The report of `judgement(tensors)`; what that throws becomes its error. Null where memory has run out.
 xtape_report* report_of(std::string_view caller, const xtape_tensor* tensors, std::size_t count,
                         const auto& judgement) noexcept {
-    xtape_report* made = new (std::nothrow) xtape_report;
+    auto* made = new (std::nothrow) xtape_report;
     if (made == nullptr) return nullptr;
     try {
         made->error.assign(caller).append(": ");

@@ -60,7 +60,7 @@ std::optional<std::size_t> Places::counterpart(std::size_t other, std::size_t re
 
 std::string Places::name(std::size_t record, bool every_layer) const {
     const Place& place = all_[record];
-    const std::string text = (place.twins > 1 ? ordinal_name(place.ordinal) : "") + place.op;
+    std::string text = (place.twins > 1 ? ordinal_name(place.ordinal) : "") + place.op;
     const std::string where = place.variable.empty() ? place.scope : place.variable;
     if (where.empty()) return text;
     return fmt::format("{} {} {}", text, place.variable.empty() ? "at" : "with",

@@ -219,7 +219,8 @@ public:
             if (std::ranges::find(report_.rows, title(array), &GradRow::name) == report_.rows.end())
                 missing.push_back(title(array));
         if (!missing.empty()) report_.notes.push_back(fmt::format("not given: {}", fmt::join(missing, ", ")));
-        if (!repeats) report_.notes.push_back("nondeterministic: a second run from the same start gave other numbers");
+        if (!repeats)
+            report_.notes.emplace_back("nondeterministic: a second run from the same start gave other numbers");
         return std::move(report_);
     }
 

@@ -60,8 +60,8 @@ std::optional<Sent> attention_with_added_sum(const Site& site) {
 std::optional<Sent> attention_scaled(const Site& site, bool twice) {
     const auto* options = site.options<AttentionOptions>();
     if (options == nullptr) return {};
-    const double width = static_cast<double>(site.input(0).shape()[1] / options->heads);
-    const double scale = options->scale == 0 ? 1 / std::sqrt(width) : options->scale;
+    const Index width = site.input(0).shape()[1] / options->heads;
+    const double scale = options->scale == 0 ? 1 / std::sqrt(static_cast<double>(width)) : options->scale;
     Sent sent = site.right;
     for (const std::size_t k : {0u, 1u}) sent[k] = scaled(sent[k], twice ? scale : 1 / scale);
     return sent;

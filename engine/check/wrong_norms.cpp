@@ -37,7 +37,7 @@ std::optional<Sent> norm_vjp(const Site& site, bool centred, NormFormula formula
     std::vector<double> dx(x.values().size());
     for (std::size_t at = 0; at < dx.size(); at += width) {
         const auto row = x.values().subspan(at, width);
-        const double D = static_cast<double>(width);
+        const auto D = static_cast<double>(width);
         const double centre = centred ? std::accumulate(row.begin(), row.end(), 0.0) / D : 0;
         const double rstd = rstd_of(row, y.values().subspan(at, width), centre, weight, bias);
         double g_mean = 0, gx_mean = 0;

@@ -18,7 +18,7 @@ struct Attention {
 };
 
 /// o_t = Σ_{s≤t} softmax_s(scale q_t·k_s) v_s for each head; lse has the log of the softmax's sum, `heads` a row.
-template <class T> void attention(const Attention& shape, const T* q, const T* k, const T* v, T* o, T* lse);
+template <class T> void attention(const Attention& a, const T* q, const T* k, const T* v, T* o, T* lse);
 
 /// What the backward reads: the forward's inputs and outputs, and the gradient of o.
 template <class T> struct AttentionInputs { const T *q, *k, *v, *o, *lse, *d_o; };
@@ -31,6 +31,6 @@ template <class T> struct AttentionGradients {
 
 /// The gradients of q, k and v from that of o; the probabilities are computed again from lse.
 template <class T>
-void attention_backward(const Attention& shape, const AttentionInputs<T>& in, const AttentionGradients<T>& out);
+void attention_backward(const Attention& a, const AttentionInputs<T>& in, const AttentionGradients<T>& out);
 
 }  // namespace xtape::kernels

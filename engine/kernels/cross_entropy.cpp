@@ -6,7 +6,7 @@ namespace {
 
 /// Σ target ⊙ logits of a row.
 template <class T> double at_target(const CrossEntropy& shape, const T* logits, std::int32_t target) {
-    const double value = static_cast<double>(logits[target]);
+    const auto value = static_cast<double>(logits[target]);
     if (shape.smoothing == 0) return value;
     const Batch<T> all = sum_along<T>(shape.columns, [=](Index i, auto count) { return get(logits + i, count); });
     return (1 - shape.smoothing) * value +

@@ -19,6 +19,6 @@ struct Gemm {
 /// C = op(A) op(B), with bias[j] (n elements, or null) added to column j; bias and accumulate exclude each other.
 /// C overlaps neither A nor B. k = 0 is a sum of nothing. The bits follow from the shape and the values alone:
 /// neither the number of threads nor the addresses change them.
-template <class T> void gemm(const Gemm& shape, const T* a, const T* b, T* c, const T* bias = nullptr);
+template <class T> void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias = nullptr);
 
 }  // namespace xtape::kernels

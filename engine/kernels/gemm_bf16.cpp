@@ -73,7 +73,7 @@ void multiply(const Gemm& g, Bits* a, Index lda, Bits* b, Index ldb, float* c, b
 
 }  // namespace
 
-bool has_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+bool has_bf16() { return static_cast<bool>(__builtin_cpu_supports("avx512bf16")); }
 
 void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
     const Index a_columns = g.transpose_a ? g.m : g.k, b_columns = g.transpose_b ? g.k : g.n;

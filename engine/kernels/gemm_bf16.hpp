@@ -8,13 +8,13 @@ namespace xtape::kernels {
 bool has_bf16();
 
 /// Whether a product is large enough for bf16 to pay.
-bool worth_bf16(const Gemm& shape);
+bool worth_bf16(const Gemm& g);
 
 /// Elements of the scratch that gemm_bf16 wants.
-Index bf16_scratch(const Gemm& shape);
+Index bf16_scratch(const Gemm& g);
 
 /// `gemm` of operands rounded to bfloat16, with sums in f32. As there, the bits do not depend on the number of threads.
 /// Falls back to f32 where oneDNN has no memory.
-void gemm_bf16(const Gemm& shape, const float* a, const float* b, float* c, const float* bias, float* scratch);
+void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch);
 
 }  // namespace xtape::kernels

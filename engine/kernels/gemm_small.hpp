@@ -23,7 +23,7 @@ inline constexpr int max_vectors = 3;
 
 template <class T> inline constexpr int native_lanes = vector_bytes / static_cast<int>(sizeof(T));
 
-template <class T, int W> struct VectorOf { typedef T type __attribute__((vector_size(W * sizeof(T)))); };
+template <class T, int W> struct VectorOf { using type __attribute__((vector_size(W * sizeof(T)))) = T; };
 template <class T> struct VectorOf<T, 1> { using type = T; };
 template <class T, int W> using Vector = typename VectorOf<T, W>::type;
 

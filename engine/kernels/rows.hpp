@@ -70,7 +70,7 @@ template <class F> void with_constant(bool condition, F&& f) { condition ? f(std
 /// A lane of a, or of b (counted on from the width), for each lane of the result: at(i) for lane i.
 template <class T, class At, int... I>
 Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At, std::integer_sequence<int, I...>) {
-    typedef T V __attribute__((vector_size(sizeof(Batch<T>))));
+    using V __attribute__((vector_size(sizeof(Batch<T>)))) = T;
     return std::bit_cast<Batch<T>>(__builtin_shufflevector(std::bit_cast<V>(a), std::bit_cast<V>(b), At{}(I)...));
 }
 template <class T, class At> Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At at) {
@@ -92,7 +92,7 @@ template <class T> Batch<T> max_of_lanes(const Batch<T>& x) {
     return join_lanes(x, [](const Batch<T>& a, const Batch<T>& b) { return xsimd::max(a, b); });
 }
 template <class T> T first_lane(const Batch<T>& x) {
-    typedef T V __attribute__((vector_size(sizeof(Batch<T>))));
+    using V __attribute__((vector_size(sizeof(Batch<T>)))) = T;
     return std::bit_cast<V>(x)[0];
 }
 

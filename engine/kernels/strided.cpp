@@ -144,19 +144,19 @@ template <class T> void copy_window(const Window& w, const T* x, T* y, Write wri
     parallel_for(w.outer, std::max<Index>(1, tile_size / std::max<Index>(1, w.to_extent * w.inner)), threaded, copy);
 }
 
-template <class T> void permute(std::span<const PermutedAxis> given, const T* x, T* y, bool accumulate) {
-    Axes axes = merged(given);
-    if (axes.rank == 0 || axes.axis[0].x_stride == 1) {
-        const Index run = axes.rank == 0 ? 1 : axes.take(0).extent;
-        for_rows<T>(walk_of(axes, run), &x,
+template <class T> void permute(std::span<const PermutedAxis> axes, const T* x, T* y, bool accumulate) {
+    Axes rest = merged(axes);
+    if (rest.rank == 0 || rest.axis[0].x_stride == 1) {
+        const Index run = rest.rank == 0 ? 1 : rest.take(0).extent;
+        for_rows<T>(walk_of(rest, run), &x,
                     [&](Index n, Index offset, const T* const* from) { copy_run(n, *from, y + offset, accumulate); });
         return;
     }
-    const Axis q = axes.take(0);
+    const Axis q = rest.take(0);
     std::size_t along_x = 0;
-    while (axes.axis[along_x].x_stride != 1) ++along_x;
-    const Axis p = axes.take(along_x);
-    permute_matrices(axes, p, q, x, y, accumulate);
+    while (rest.axis[along_x].x_stride != 1) ++along_x;
+    const Axis p = rest.take(along_x);
+    permute_matrices(rest, p, q, x, y, accumulate);
 }
 
 template void copy_window(const Window&, const float*, float*, Write);

@@ -75,7 +75,7 @@ GateLine decision(const ToolCallKind& kind, const ToolCallOptions& options, nn::
 /// The call up to one of its words or marks, which is what comes next.
 GateLine next_token(const std::string& call, nn::Rng& rng) {
     const auto in_word = [&](std::size_t i) {
-        return std::isalnum(static_cast<unsigned char>(call[i])) || call[i] == '_';
+        return std::isalnum(static_cast<unsigned char>(call[i])) != 0 || call[i] == '_';
     };
     const auto end_of = [&](std::size_t i) {
         if (!in_word(i)) return i + 1;

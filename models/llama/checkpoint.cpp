@@ -25,8 +25,8 @@ std::vector<std::string> llama2c_order(const LlamaConfig& config) {
     for (const char* name : {"attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3"}) {
         for (int layer = 0; layer < config.layers; ++layer) names.push_back(fmt::format("layers.{}.{}", layer, name));
     }
-    names.push_back("final_norm");
-    if (!config.tied) names.push_back("classifier");
+    names.emplace_back("final_norm");
+    if (!config.tied) names.emplace_back("classifier");
     return names;
 }
 

@@ -91,7 +91,7 @@ template <class T> struct RecurrentPast {
     Tensor<T> earlier(std::size_t i, const Tensor<T>& n, const Shares<T>& u) const {
         Tensor<T>& past = state.layers[i].past;
         const auto row = [&](Index back) { return slice(past, 0, back - 1, back); };
-        const Tensor<T> sum = u[0] * row(1) + u[1] * row(2) + u[2] * row(4);
+        Tensor<T> sum = u[0] * row(1) + u[1] * row(2) + u[2] * row(4);
         past = concat({n, slice(past, 0, 0, 3)}, 0);
         return sum;
     }
@@ -101,7 +101,7 @@ template <class T> struct RecurrentPast {
     Reading<T> read(std::size_t i, const Tensor<T>& decay, const Tensor<T>& write, const Tensor<T>& read,
                     const Tensor<T>& k, const Tensor<T>& v) const {
         auto& memory = state.layers[i];
-        const Reading<T> sums{matmul(read, memory.numerator), matmul(read, memory.denominator)};
+        Reading<T> sums{matmul(read, memory.numerator), matmul(read, memory.denominator)};
         const Tensor<T> into = reshape(write, {write.shape()[1], 1});
         const auto kept = [](auto old, auto a, auto w, auto added) { return a * old + w * added; };
         memory.numerator = fuse(kept, memory.numerator, decay, into, k * v);

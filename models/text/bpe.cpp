@@ -116,7 +116,7 @@ private:
             for (std::size_t i = 0; i < tokens.size(); ++i) {
                 const bool here = i + 1 < tokens.size() && pair_of(tokens[i], tokens[i + 1]) == pair;
                 tokens[kept++] = here ? token : tokens[i];
-                i += here;
+                if (here) ++i;
             }
             tokens.resize(kept);
             count_pairs(u, 1, is_new);

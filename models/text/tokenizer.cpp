@@ -50,7 +50,8 @@ bool has_bytes(const std::vector<std::string>& tokens, std::size_t first, std::s
 std::string printable(std::string_view token) {
     std::string text;
     for (const char c : token)
-        text += std::isprint(static_cast<int>(index_of(c))) ? std::string(1, c) : fmt::format("\\x{:02x}", index_of(c));
+        text += std::isprint(static_cast<int>(index_of(c))) != 0 ? std::string(1, c)
+                                                                 : fmt::format("\\x{:02x}", index_of(c));
     return text;
 }
 

@@ -75,7 +75,7 @@ public:
     /// The text of tokenizer.json.
     std::string to_json() const;
     /// Throws FileError for what `to_json` does not write.
-    static Tokenizer from_json(std::string_view json);
+    static Tokenizer from_json(std::string_view text);
     /// llama2.c's tokenizer.bin. Throws FileError; ValueError to write a word tokenizer, which has no such form.
     void write_llama2c(const std::filesystem::path& path) const;
     static Tokenizer read_llama2c(const std::filesystem::path& path);

@@ -254,7 +254,7 @@ TEST_CASE("report: says in a line what each gradient is") {
     wrong.over_tolerance = 4;
     report.rows.push_back(wrong);
     report.rows.push_back({.name = "idle", .shape = {3}, .verdict = Verdict::unreached});
-    report.notes.push_back("a note");
+    report.notes.emplace_back("a note");
     std::ostringstream out;
     out << report;
     CHECK(out.str() ==

@@ -169,10 +169,9 @@ TEST_CASE("tape: ops on constants are not recorded") {
 
 TEST_CASE("tape: the errors of backward") {
     Parameter<double> w = parameter({1, 2});
-    const auto not_recorded =
+    const std::string not_recorded =
         "backward: this tape did not record the tensor: it depends on no Parameter or leaf, or was made before the "
-        "tape "
-        "or under Pause";
+        "tape or under Pause";
     const auto before = sum(w);
     Tape<double> tape;
     CHECK_THROWS_WITH(tape.backward(before), not_recorded);

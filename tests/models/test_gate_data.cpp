@@ -43,7 +43,7 @@ TEST_CASE("gate data: a bad line is refused by its number") {
         const std::string text = "{\"input\": \"ls\", \"label\": 1}\n\n" + line + "\n";
         CHECK_THROWS_WITH(models::read_gate_lines(text, "calls.jsonl"), "calls.jsonl: line 3: " + why);
     };
-    refused("{\"input\": \"ls\", ", "not a JSON object: `{\"input\": \"ls\", `");
+    refused(R"({"input": "ls", )", R"(not a JSON object: `{"input": "ls", `)");
     refused("[1]", "not a JSON object: `[1]`");
     refused(R"({"label": 1})", "no input");
     refused(R"({"input": "", "label": 1})", "input must be a text that is not empty");

@@ -20,7 +20,7 @@ M rows_of(const Values& values, int columns = width) {
 }
 
 Values random_rows(std::uint64_t seed, int columns = width) {
-    return normals(static_cast<std::size_t>(rows * columns), seed);
+    return normals(static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns), seed);
 }
 
 Affine<double> affine(const Values& weight, const Values& bias) {

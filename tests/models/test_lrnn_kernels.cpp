@@ -22,7 +22,7 @@ constexpr int rows = 12, width = 3, slots = 2;
 M rows_of(const Values& values) { return matrix(rows, static_cast<int>(values.size()) / rows, values); }
 
 Values random_rows(std::uint64_t seed, int columns = width) {
-    return normals(static_cast<std::size_t>(rows * columns), seed);
+    return normals(static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns), seed);
 }
 
 Values random_channels(std::uint64_t seed) { return normals(width, seed); }

@@ -87,7 +87,7 @@ TEST_CASE("microgpt: the loss of packed names is the mean over their positions")
 TEST_CASE("microgpt: a position at a time gives the logits of all at once") {
     for (const auto norm : {MicrogptConfig::Norm::none, MicrogptConfig::Norm::attention, MicrogptConfig::Norm::full}) {
         const auto model = nn::build<Microgpt<double>>(MicrogptConfig{.layers = 2, .norm = norm}, 2);
-        const Batch batch = models::pack(std::span(&three_names[0], 1));
+        const Batch batch = models::pack(std::span(three_names).first(1));
         const Tensor<double> all = model(batch);
         models::MicrogptCache<double> cache;
         for (Index t = 0; t < batch.tokens.size(); ++t) {

@@ -36,7 +36,7 @@ TEST_CASE("names: a tokenizer from a text knows its characters, whatever the alp
 TEST_CASE("names: a tokenizer survives its file, and nothing else does") {
     const NameTokenizer tokenizer = NameTokenizer::from_text("éa");
     CHECK(NameTokenizer::from_json(tokenizer.to_json()).encode("aé") == tokenizer.encode("aé"));
-    for (const char* broken : {"", "{", "[]", "{\"type\": \"bpe\"}", "{\"type\": \"names\"}"})
+    for (const char* broken : {"", "{", "[]", R"({"type": "bpe"})", R"({"type": "names"})"})
         CHECK_THROWS_AS(NameTokenizer::from_json(broken), FileError);
 }
 

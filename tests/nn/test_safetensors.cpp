@@ -111,7 +111,7 @@ TEST_CASE("safetensors: every F16 value is read") {
         if (bits >= 32768) expected = -expected;
         const double got = w.values()[static_cast<std::size_t>(bits)];
         const bool same = got == expected && std::signbit(got) == std::signbit(expected);
-        wrong += !(std::isnan(expected) ? std::isnan(got) : same);
+        if (!(std::isnan(expected) ? std::isnan(got) : same)) ++wrong;
     }
     CHECK(wrong == 0);
 }

@@ -224,7 +224,7 @@ constexpr int no_target = -1;
 
 inline int count_targets(const int* targets, int rows) {
     int count = 0;
-    for (int t = 0; t < rows; ++t) count += targets[t] != no_target;
+    for (int t = 0; t < rows; ++t) count += targets[t] != no_target ? 1 : 0;
     return count;
 }
 

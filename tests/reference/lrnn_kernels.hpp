@@ -6,6 +6,7 @@
 #include "kernels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -111,7 +112,7 @@ void mix_backward(Matrix<T>& da, Matrix<T>& db, std::vector<T>& dw, const Matrix
 /// Logits of the token shift's weights at distances 1, 2 and 4, or their gradients.
 template <class T> struct TokenShift {
     static constexpr int distances[] = {1, 2, 4};
-    std::vector<T> w[3];
+    std::array<std::vector<T>, 3> w;
 };
 
 /// Σ_i σ(w_i) + 1e-6 of channel j.

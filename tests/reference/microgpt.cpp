@@ -234,7 +234,6 @@ bool is_wrong(Fault fault, const MicrogptConfig& config, int layer, std::string_
         case Fault::past_kv:
             return earlier || key_or_value;
         case Fault::past_activations:
-            return earlier;
         case Fault::overwritten:
             return earlier;
         case Fault::mean_factor:

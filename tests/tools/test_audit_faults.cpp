@@ -76,7 +76,8 @@ Names training_notes(const Json& report) {
 
 }  // namespace
 
-TEST_CASE("audit: in every case a fault makes exactly the parameters reported that it makes wrong, and is named") {
+TEST_CASE("audit: in every case a fault makes exactly the parameters reported that it makes wrong, and is named",
+          "[slow]") {
     for (const Model& model : all_models())
         for (const FaultInfo& fault : model.faults) {
             const Json report = audited(model, fault.id);

@@ -169,8 +169,8 @@ TEST_CASE("a broken run folder exits with 3, whichever file is broken") {
     const std::string whole = weights(run);
     std::string flipped = whole;
     flipped[9] = static_cast<char>(flipped[9] ^ 0x10);
-    for (const char* config : {"", "{", "[]", "{\"model\": \"nonsense\"}", "{\"model\": \"microgpt\"}",
-                               "{\"model\": \"microgpt\", \"config\": {\"vocab\": \"many\"}}"})
+    for (const char* config : {"", "{", "[]", R"({"model": "nonsense"})", R"({"model": "microgpt"})",
+                               R"({"model": "microgpt", "config": {"vocab": "many"}})"})
         refused("config.json", config);
     refused("tokenizer.json", "{}");
     refused("model.safetensors", "");

@@ -22,7 +22,7 @@ std::string explanation(const std::string& model, const std::string& fault) {
 
 }  // namespace
 
-TEST_CASE("audit: the fault behind all wrong gradients is named, with its place") {
+TEST_CASE("audit: the fault behind all wrong gradients is named, with its place", "[slow]") {
     struct Expected {
         std::string model, fault, text;
     };

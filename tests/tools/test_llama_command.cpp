@@ -41,7 +41,7 @@ TEST_CASE("train llama: it learns the built-in text, and resumes bit for bit") {
                                             "--val-fraction", "0.05", "--eval-every", "10"};
     const Outcome whole = xtape_command([&] {
         std::vector<std::string> words = train(scratch / "whole", settings);
-        words.push_back("--json");
+        words.emplace_back("--json");
         return words;
     }());
     REQUIRE(whole.status == 0);

@@ -110,7 +110,7 @@ TEST_CASE("train lrnn: it learns, and --json prints one object") {
     const Small small;
     std::vector<std::string> words =
         small.train("run", tiny_and({"--epochs", "6", "--lr", "0.01", "--val-fraction", "0.1"}));
-    words.push_back("--json");
+    words.emplace_back("--json");
     const Outcome outcome = xtape_command(words);
     REQUIRE(outcome.status == 0);
     const Json result = parse_json(outcome.out);
@@ -260,7 +260,7 @@ TEST_CASE("convert lrnn: a checkpoint of the plain-loop C loads, generates and c
     CHECK_FALSE(plain.save(small / "none/old.bin"));
 }
 
-TEST_CASE("audit lrnn: every parameter agrees, and each fault of its own is a failed check") {
+TEST_CASE("audit lrnn: every parameter agrees, and each fault of its own is a failed check", "[slow]") {
     const Outcome right = xtape_command({"audit", "lrnn", "--json"});
     CHECK(right.status == 0);
     const Json report = parse_json(right.out);

@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("binary_cross_entropy_with_logits: is exact for every logit",
         for (const double sign : {-1.0, 1.0}) {
             const double right = std::log1p(std::exp(-s)), tail = 1 / (1 + std::exp(s));
             const double y = sign > 0 ? 1 : 0;
-            const double x = static_cast<double>(static_cast<TestType>(s));
+            const auto x = static_cast<double>(static_cast<TestType>(s));
             const auto [agrees, agrees_slope] = at<TestType>(logit_loss, sign * x, y);
             CHECK(agrees == Approx(right).epsilon(precision));
             CHECK(agrees_slope == Approx(-sign * tail).epsilon(precision));
@@ -107,8 +107,8 @@ TEST_CASE("binary_cross_entropy: is the weighted mean of its definition, and agr
 }
 
 TEMPLATE_TEST_CASE("binary_cross_entropy: probabilities are clamped, with no gradient beyond", "", float, double) {
-    const double low = static_cast<double>(static_cast<TestType>(1e-7));
-    const double high = static_cast<double>(static_cast<TestType>(1 - 1e-7));
+    const auto low = static_cast<double>(static_cast<TestType>(1e-7));
+    const auto high = static_cast<double>(static_cast<TestType>(1 - 1e-7));
     CHECK(at<TestType>(probability_loss, 0, 1) == std::pair(at<TestType>(probability_loss, 1e-7, 1).first, 0.0));
     CHECK(at<TestType>(probability_loss, 0, 1).first == Approx(-std::log(low)));
     CHECK(at<TestType>(probability_loss, 1, 0) == std::pair(at<TestType>(probability_loss, 1 - 1e-7, 0).first, 0.0));

@@ -62,7 +62,8 @@ TEMPLATE_TEST_CASE("rope: turns each pair by its position's angle, in both forms
         for (const RopeForm form : forms) {
             const auto y = rope(cast, indices(positions), {.heads = 3, .theta = 10000, .form = form});
             for (std::size_t head = 0; head < 15; ++head) {
-                const auto expected = plain(x.values().subspan(head * width, width), positions[head / 3], 10000, form);
+                const std::int32_t position = positions[head / 3];
+                const auto expected = plain(x.values().subspan(head * width, width), position, 10000, form);
                 for (std::size_t i = 0; i < width; ++i)
                     CHECK(y.values()[head * width + i] ==
                           Approx(expected[i]).margin(sizeof(TestType) == 4 ? 2e-7 : 1e-10));
