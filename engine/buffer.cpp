@@ -114,7 +114,7 @@ void* pool_allocate(std::size_t bytes) { return take(class_of(bytes), bytes); }
 Block pool_allocate_at_least(std::size_t bytes) {
     constexpr std::size_t large = 1 << 17, half_an_octave = 8;
     const std::size_t exact = class_of(bytes);
-    if (bytes >= large) {
+    if (bytes >= large && exact < classes) {
         const auto* const first = pool.free.data() + exact;
         const auto* const last = pool.free.data() + std::min(exact + half_an_octave + 1, classes);
         const auto* const found = std::find_if(first, last, [](const FreeBlock* block) { return block != nullptr; });

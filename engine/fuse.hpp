@@ -32,7 +32,7 @@ template <class T, class F, std::size_t... K> struct Fused<T, F, std::index_sequ
     }
 
     void vjp(Grad<K, T>... dx, Input<K, T>... x, Cotangent<T> dy) const {
-        std::array<Tensor<T>, sizeof...(K)> apart;  // gradients yet to be added, or summed over what was broadcast
+        std::array<Tensor<T>, sizeof...(K)> apart;      // gradients yet to be added, or summed over what was broadcast
         write(dy, {place(dx, dy, apart[K])...}, x...);  // dx_k = dy ∂f/∂x_k
         ((apart[K] ? reduce_into(dx, View<T>{apart[K].body()->data, dy.shape}) : void()), ...);
     }
@@ -90,8 +90,9 @@ private:
 }  // namespace detail
 
 /// y = f(x, ...) element by element, for tensors that broadcast against each other, in one loop; one more loop gives
-/// all gradients. f is a generic lambda of arithmetic, exp, log, sqrt, tanh, sigmoid, abs, max, min, and pow with a
-/// fixed exponent: `fuse([](auto x, auto y) { return x * sigmoid(x) * y; }, gate, up)`. What it captures it must own.
+/// all gradients, of which one that is added or summed over a broadcast passes through memory once more. f is a generic
+/// lambda of arithmetic, exp, log, sqrt, tanh, sigmoid, abs, max, min, and pow with a fixed exponent: `fuse([](auto x,
+/// auto y) { return x * sigmoid(x) * y; }, gate, up)`. What it captures it must own.
 template <class F, Real T, std::derived_from<Tensor<T>>... Rest>
 Tensor<T> fuse(const F& f, const Tensor<T>& x, const Rest&... rest) {
     using Op = detail::Fused<T, F, std::make_index_sequence<sizeof...(Rest) + 1>>;

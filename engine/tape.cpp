@@ -261,6 +261,8 @@ template <class T> void Tape<T>::check_scalar(const Tensor<T>& loss, std::string
 template <class T> void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent) {
     swept_ = true;
     const Pause pause;
+    if (options_.keep_records)  // what a sweep that was stopped by an error has left
+        for (const auto& record : records_) values_[record->output].grad = {};
     if (values_[root].wants_grad) pass(cotangent, root);
     for (std::size_t i = records_.size(); i-- > 0;) {
         Record<T>& record = *records_[i];

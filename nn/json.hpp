@@ -14,6 +14,10 @@ using Json = nlohmann::ordered_json;
 /// Throws Json::exception for what is no JSON, and what `check` throws: it sees each value as it is parsed.
 Json parse_json(std::string_view text, const Json::parser_callback_t& check = nullptr);
 
+/// What others wrote may have an object of very many members, among which this one finds its way.
+using ForeignJson = nlohmann::json;
+ForeignJson parse_foreign_json(std::string_view text);
+
 /// On one line, or with so many spaces for each level. Throws Json::exception for a string that is not UTF-8.
 std::string print_json(const Json& json, int indent = -1);
 

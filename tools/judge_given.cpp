@@ -36,9 +36,11 @@ public:
         forward(report);
         for (GradRow& row : report.rows) refuse_shape(row, given_);
         check::add_notes(report);
-        explain_all(report);
+        if (only_rounded(report))
+            report.notes.emplace_back("off by no more than f32 rounds: write f32 files, where it was computed in f32");
+        else
+            explain_all(report);
         name_notes(report);
-        rounding_note(report);
         departure(report);
         return report;
     }
@@ -102,12 +104,12 @@ private:
         report.forward->diagnosis = wrong_shape;
     }
 
-    /// One fault explains all gradients or none: so only where all were given.
+    /// One fault explains all gradients or none: so only where all were given, in their shapes.
     void explain_all(GradReport& report) {
         std::vector<std::vector<double>> candidates;
         for (const GradRow& row : report.rows) {
             const auto array = given_.find(row.name);
-            if (array == given_.end()) return;
+            if (array == given_.end() || array->second.shape != row.shape) return;
             candidates.push_back(array->second.values);
         }
         explain(report, subject_, candidates);
@@ -136,12 +138,14 @@ private:
                             fmt::join(unknown, ", ")));
     }
 
-    static void rounding_note(GradReport& report) {
-        const auto rounded = [](const GradRow& row) {
-            return !differs(row) || (row.precision == "f64" && row.relative < f32_rounding);
+    /// Whether all that differs are f64 files of numbers in f32.
+    bool only_rounded(const GradReport& report) const {
+        const auto rounded = [this](const GradRow& row) {
+            const auto array = given_.find(row.name);
+            return !differs(row) || (row.precision == "f64" && row.relative < f32_rounding && array != given_.end() &&
+                                     array->second.shape == row.shape);
         };
-        if (std::ranges::any_of(report.rows, differs) && std::ranges::all_of(report.rows, rounded))
-            report.notes.emplace_back("off by no more than f32 rounds: write f32 files, where it was computed in f32");
+        return std::ranges::any_of(report.rows, differs) && std::ranges::all_of(report.rows, rounded);
     }
 
     /// Only where gradients of intermediates were given: those of parameters alone are in the table.

@@ -19,15 +19,16 @@ constexpr std::string_view files[] = {
 
 /// "name was 1, now it is 2", for each member that differs; empty where none does.
 std::string differences(const std::string& name, const Json& was, const Json& is) {
-    if (was == is) return {};
     if (!was.is_object() || !is.is_object())
-        return fmt::format("{} was {}, now it is {}", name, one_line(was), one_line(is));
+        return was == is ? std::string() : fmt::format("{} was {}, now it is {}", name, one_line(was), one_line(is));
+    Json either = was;
+    either.update(is);
     std::string all;
-    for (const auto& [key, value] : is.items()) {
-        const std::string one = differences(key, was.value(key, Json()), value);
+    for (const auto& [key, value] : either.items()) {
+        const std::string one = differences(key, was.value(key, Json()), is.value(key, Json()));
         if (!one.empty()) all += (all.empty() ? "" : "; ") + one;
     }
-    return all.empty() ? fmt::format("{} has members no more", name) : all;
+    return all;
 }
 
 }  // namespace

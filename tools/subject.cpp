@@ -74,6 +74,7 @@ Trace trace_with_noise(Subject& subject, const MakeSubject& make) {
 }
 
 void explain(GradReport& report, Subject& subject, std::span<const std::vector<double>> candidates) {
+    if (std::ranges::none_of(report.rows, differs)) return;
     const std::vector<NamedParameter> parameters = subject.parameters();
     std::vector<const Tensor<double>*> of;
     for (const NamedParameter& named : parameters) of.push_back(named.parameter);

@@ -2,6 +2,7 @@
 
 #include "lrnn_kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -501,8 +502,8 @@ static int rows_of(LrnnConfig c, int index) {
 
 /// The multiplier whose product with dim, cut off, is ffn.
 static float ffn_multiplier(LrnnConfig c) {
-    const float quotient = (float)c.ffn / (float)c.dim;
-    return (int)(quotient * (float)c.dim) < c.ffn ? nextafterf(quotient, INFINITY) : quotient;
+    const volatile float quotient = (float)c.ffn / (float)c.dim;  // -ffast-math would make its product exact
+    return (int)(quotient * (float)c.dim) < c.ffn ? nextafterf(quotient, FLT_MAX) : quotient;
 }
 
 static void save_ints(FILE* file, const int32_t* values, size_t count) { fwrite(values, sizeof *values, count, file); }

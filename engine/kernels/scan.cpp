@@ -7,8 +7,9 @@ namespace {
 /// Each thread takes as wide a part of the rows as it can: of narrow ones memory gives less than half as much, and of
 /// less than a kilobyte cores read each other's ahead while they are written.
 template <class T, class Body> void each_part(const Scan& s, Body&& body) {
+    constexpr Index kilobyte = 1024 / sizeof(T);
     const double bytes = 2.0 * sizeof(T) * static_cast<double>(s.steps) * static_cast<double>(s.row());
-    share_among_threads(s.columns, 16 * width<T>, worth_threads(0, bytes), [&](Index begin, Index end) {
+    share_among_threads(s.columns, kilobyte, worth_threads(0, bytes), [&](Index begin, Index end) {
         body(Columns{begin, end - begin, s.columns});
     });
 }
@@ -52,8 +53,8 @@ void advance(const Scan& s, Columns columns, Span span, const T* a, const T* b, 
 /// Where a gradient goes; nowhere (null), over what is there, or added to it.
 enum class To { nowhere, over, added };
 
-template <To to, class T, class Count> void give(T* x, const Batch<T>& value, Count count) {
-    if constexpr (to != To::nowhere) put(x, value, count, std::bool_constant<to == To::added>());
+template <To to, class T, class Count> void give(T* x, Index at, const Batch<T>& value, Count count) {
+    if constexpr (to != To::nowhere) put(x + at, value, count, std::bool_constant<to == To::added>());
 }
 
 /// f, with the constant that says where.
@@ -84,10 +85,10 @@ void step_back(const Scan& s, Columns columns, Index t, const ScanBackward<T>& p
             const Batch<T> d = get(dy + at, count), handed = get(carry + at, count);
             const Batch<T> g = Exclusive::value ? handed : handed + d;
             if constexpr (to_a != To::nowhere) sum += g * get(before + at, count);
-            give<to_b>(db + at, g, count);
+            give<to_b>(db, at, g, count);
             put(carry + at, Exclusive::value ? xsimd::fma(factor, g, d) : factor * g, count);
         }
-        give<to_a>(da + i, sum, count);
+        give<to_a>(da, i, sum, count);
     });
 }
 

@@ -11,7 +11,7 @@
 namespace xtape::models {
 namespace {
 
-using nn::Json;
+using Json = nn::ForeignJson;
 
 double number(const Json& value, std::string_view name, std::string_view where) {
     if (!value.is_number()) throw FileError(fmt::format("{}: {} must be a number", where, name));
@@ -26,7 +26,7 @@ std::string text(const Json& value, std::string_view name, std::string_view wher
 
 Json parse_object(std::string_view line, std::string_view where) {
     try {
-        Json object = nn::parse_json(line);
+        Json object = nn::parse_foreign_json(line);
         if (object.is_object()) return object;
     } catch (const Json::exception&) {}
     throw FileError(
@@ -79,7 +79,7 @@ std::vector<GateLine> read_gate_lines(std::string_view text, std::string_view so
 }
 
 std::string to_json(const GateLine& line) {
-    Json object{{"input", line.input}};
+    nn::Json object{{"input", line.input}};
     if (line.next)
         object["next"] = *line.next;
     else

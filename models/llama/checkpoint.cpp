@@ -104,7 +104,7 @@ std::string name_of(std::string_view tensor) {
 
 LlamaConfig hugging_face_config(const std::filesystem::path& path) {
     try {
-        const auto json = nn::parse_json(nn::read_file(path, 1 << 20));
+        const auto json = nn::parse_foreign_json(nn::read_file(path, 1 << 20));
         if (json.value("model_type", "llama") != "llama")
             throw FileError(fmt::format("{}: the model is `{}`, not llama", path.string(),
                                         json.at("model_type").get<std::string>()));
@@ -123,7 +123,7 @@ LlamaConfig hugging_face_config(const std::filesystem::path& path) {
                            .tied = json.value("tie_word_embeddings", false),
                            .rope = RopeForm::half_split}
             .checked();
-    } catch (const nn::Json::exception& error) {
+    } catch (const nn::ForeignJson::exception& error) {
         throw FileError(fmt::format("{}: {}", path.string(), error.what()));
     } catch (const ValueError& error) {
         throw FileError(fmt::format("{}: {}", path.string(), error.what()));

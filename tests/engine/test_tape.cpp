@@ -487,6 +487,21 @@ TEST_CASE("records: carry the scope that they were made in") {
     CHECK(tape.records()[0].scope == "head");
 }
 
+TEST_CASE("a kept tape goes on after a sweep that an error has stopped") {
+    Parameter<double> w(Tensor<double>({2}, {1, 4}));
+    Tape<double> tape({.keep_records = true, .check_finite = true});
+    const Tensor<double> x = tape.leaf(Tensor<double>({2}, {0, 4}));
+    const Tensor<double> h = x * w;
+    const Tensor<double> loss = sum(sqrt(h) + h);
+    CHECK_THROWS_AS(tape.backward(loss), ValueError);
+    w.zero_grad();
+    tape.set(x, Tensor<double>({2}, {1, 4}));
+    tape.replay();
+    tape.backward(loss);
+    CHECK(w.grad().values()[0] == Approx(1.5));
+    CHECK(w.grad().values()[1] == Approx(4 + 0.5));
+}
+
 TEST_CASE("check_finite: stops at the first op that makes a NaN or an infinity, and names it") {
     constexpr double inf = std::numeric_limits<double>::infinity();
     Tape<double> tape({.check_finite = true});

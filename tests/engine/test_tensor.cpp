@@ -193,6 +193,7 @@ TEST_CASE("pool: every size up to a few octaves comes aligned, and no two blocks
         detail::pool_release(blocks[i].first, blocks[i].second);
     }
     CHECK_THROWS_AS(detail::pool_allocate(std::size_t{1} << 62), std::bad_alloc);
+    CHECK_THROWS_AS(Tensor<float>::unwritten({Index{1} << 48}), std::bad_alloc);
 }
 
 TEST_CASE("pool: a large tensor takes a free block that is half as large again at most, and gives all of it back") {

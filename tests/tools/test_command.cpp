@@ -6,6 +6,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Catch::Matchers::Contains;
+using Catch::Matchers::EndsWith;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
@@ -96,6 +97,14 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
     const Outcome other = xtape_command(train(scratch / "run", {"--resume", "--dim", "32"}));
     CHECK(other.status == 2);
     CHECK_THAT(other.error, Contains("holds another run: dim was 16, now it is 32; ffn was 64, now it is 128"));
+    Json config = parse_json(xtape::nn::read_file(scratch / "run/config.json")), turned = Json::object();
+    for (auto item = config["config"].rbegin(); item != config["config"].rend(); ++item) turned[item.key()] = *item;
+    turned["spare"] = 1;
+    config["config"] = turned;
+    xtape::nn::atomic_write(scratch / "run/config.json", xtape::nn::print_json(config));
+    const Outcome spare = xtape_command(train(scratch / "run", {"--resume"}));
+    CHECK(spare.status == 2);
+    CHECK_THAT(spare.error, EndsWith("holds another run: spare was 1, now it is null\n"));
     const Outcome llama = xtape_command({"train", "llama", "--resume", "--out", scratch / "run"});
     CHECK(llama.status == 2);
     CHECK_THAT(llama.error, Contains("holds a run of microgpt, not of llama"));

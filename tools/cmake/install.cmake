@@ -7,7 +7,8 @@ install(TARGETS xtape xtape_engine xtape_nn xtape_optim xtape_models EXPORT xtap
 if(TARGET xtape_command)
     install(TARGETS xtape_command)
 endif()
-install(DIRECTORY engine nn optim models DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/xtape" FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
+install(DIRECTORY engine nn optim models DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/xtape" FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h"
+        PATTERN "nn/json.hpp" EXCLUDE)
 install(FILES xtape.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/xtape")
 install(EXPORT xtapeTargets NAMESPACE xtape:: DESTINATION "${package_dir}")
 
