@@ -14,6 +14,11 @@ void wrong_thread() {
     std::abort();
 }
 
+void empty_tensor() {
+    throw ValueError(
+        "the tensor is empty: it was default-constructed, or is a gradient that step() or zero_grad() has used up");
+}
+
 template <class T> TensorBody<T>* new_body(const Shape& shape) {
     const auto [block, bytes] =
         pool_allocate_at_least(sizeof(TensorBody<T>) + static_cast<std::size_t>(shape.size()) * sizeof(T));

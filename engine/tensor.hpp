@@ -38,6 +38,7 @@ inline const void* thread_mark() {
 }
 
 [[noreturn]] void wrong_thread();
+[[noreturn]] void empty_tensor();
 
 /// The block that a Tensor points at.
 template <class T> struct alignas(64) TensorBody {
@@ -126,9 +127,10 @@ public:
     static Tensor zeros(const Shape& shape) { return full(shape, T(0)); }
 
     explicit operator bool() const { return ref_.get() != nullptr; }
-    const Shape& shape() const { return ref_.get()->shape; }
+    /// These throw ValueError for a handle that holds nothing.
+    const Shape& shape() const { return held().shape; }
     Index size() const { return shape().size(); }
-    const T* data() const { return ref_.get()->data; }
+    const T* data() const { return held().data; }
     std::span<const T> values() const { return {data(), static_cast<std::size_t>(size())}; }
     /// The element of a tensor of size 1. Throws ShapeError for any other.
     T item() const;
@@ -152,6 +154,12 @@ public:
 
 protected:
     detail::BodyRef<T> ref_;
+
+private:
+    const detail::TensorBody<T>& held() const {
+        if (ref_.get() == nullptr) detail::empty_tensor();
+        return *ref_.get();
+    }
 };
 
 /// Token ids, targets, offsets.

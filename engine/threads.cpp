@@ -8,7 +8,8 @@ namespace xtape {
 
 void set_threads([[maybe_unused]] int threads) {
 #ifdef _OPENMP
-    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+    static const int all = omp_get_max_threads();  // at first: as OMP_NUM_THREADS says, or one a core
+    omp_set_num_threads(threads > 0 ? threads : all);
 #endif
 }
 

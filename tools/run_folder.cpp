@@ -48,7 +48,8 @@ bool RunFolder::is_foreign() const {
 void RunFolder::begin(bool overwrite) const {
     if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_))
         throw FileError(fmt::format("train: {} is not a folder", path_.string()));
-    if (holds_run() && !overwrite)
+    const bool begun = !is_foreign() && !std::filesystem::exists(file("model.safetensors"));  // no more than that
+    if (holds_run() && !begun && !overwrite)
         throw UsageError(
             fmt::format("train: {} holds a run; say --resume to go on with it, --overwrite to replace it, "
                         "or --out for another folder",

@@ -168,6 +168,15 @@ TEST_CASE("construction log: lists the parameters that are made and still there 
     CHECK(log.states == std::vector<const void*>{a.state(), b.state()});
 }
 
+TEST_CASE("tensor: a handle that holds nothing says so") {
+    const Tensor<float> none;
+    const auto says = Catch::Matchers::StartsWith("the tensor is empty: ");
+    CHECK_THROWS_WITH(none.shape(), says);
+    CHECK_THROWS_WITH(none.size(), says);
+    CHECK_THROWS_WITH(none.data(), says);
+    CHECK_THROWS_WITH(none.values(), says);
+}
+
 TEST_CASE("pool: blocks are reused, and its peak is measured") {
     { const Tensor<float> warm = Tensor<float>::zeros({1000}); }
     const PoolStatistics before = pool_statistics();

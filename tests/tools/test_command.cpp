@@ -110,6 +110,13 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
     CHECK_THAT(llama.error, Contains("holds a run of microgpt, not of llama"));
 }
 
+TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    fs::remove(scratch.path / "run" / "model.safetensors");
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+}
+
 TEST_CASE("a flag that is one of some names says which, and never the numbers behind them") {
     CHECK_THAT(xtape_command({"train", "llama", "--help"}).out, Contains("--rope TEXT:{half_split,interleaved}="));
     const Outcome outcome = xtape_command({"train", "llama", "--rope", "sideways"});
