@@ -1,6 +1,7 @@
 #pragma once
-// JSON for the files of a run. To parse and to print are most of what the library costs to compile, so both are
-// compiled once, here. For sources only: no other header of a library includes this one.
+// JSON for the files of a run and for datasets. To parse and to print are most of what the library costs to compile, so
+// both are compiled once, here; safetensors.cpp alone, which watches for names given twice, parses by itself. For
+// sources only: no other header of a library includes this one.
 
 #include <string>
 #include <string_view>

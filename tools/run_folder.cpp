@@ -3,6 +3,7 @@
 #include <xtape/tools/run_folder.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -48,8 +49,9 @@ bool RunFolder::is_foreign() const {
 void RunFolder::begin(bool overwrite) const {
     if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_))
         throw FileError(fmt::format("train: {} is not a folder", path_.string()));
-    const bool begun = !is_foreign() && !std::filesystem::exists(file("model.safetensors"));  // no more than that
-    if (holds_run() && !begun && !overwrite)
+    const bool has_weights = std::ranges::any_of(std::array{"model.safetensors", "best.safetensors"},
+                                                 [&](const char* name) { return std::filesystem::exists(file(name)); });
+    if (holds_run() && (has_weights || is_foreign()) && !overwrite)
         throw UsageError(
             fmt::format("train: {} holds a run; say --resume to go on with it, --overwrite to replace it, "
                         "or --out for another folder",

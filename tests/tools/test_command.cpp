@@ -113,7 +113,9 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
 TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
     const Scratch scratch;
     REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
-    fs::remove(scratch.path / "run" / "model.safetensors");
+    fs::rename(scratch.path / "run" / "model.safetensors", scratch.path / "run" / "best.safetensors");
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 2);
+    fs::remove(scratch.path / "run" / "best.safetensors");
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
 }
 
