@@ -4,7 +4,9 @@ namespace xtape::nn {
 
 Json parse_json(std::string_view text, const Json::parser_callback_t& check) { return Json::parse(text, check); }
 
-ForeignJson parse_foreign_json(std::string_view text) { return ForeignJson::parse(text); }
+ForeignJson parse_foreign_json(std::string_view text, const ForeignJson::parser_callback_t& check) {
+    return ForeignJson::parse(text, check);
+}
 
 std::string print_json(const Json& json, int indent) { return json.dump(indent); }
 

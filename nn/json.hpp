@@ -1,7 +1,6 @@
 #pragma once
 // JSON for the files of a run and for datasets. To parse and to print are most of what the library costs to compile, so
-// both are compiled once, here; safetensors.cpp alone, which watches for names given twice, parses by itself. For
-// sources only: no other header of a library includes this one.
+// both are compiled once, here. For sources only: no other header of a library includes this one.
 
 #include <string>
 #include <string_view>
@@ -17,7 +16,7 @@ Json parse_json(std::string_view text, const Json::parser_callback_t& check = nu
 
 /// What others wrote may have an object of very many members, among which this one finds its way.
 using ForeignJson = nlohmann::json;
-ForeignJson parse_foreign_json(std::string_view text);
+ForeignJson parse_foreign_json(std::string_view text, const ForeignJson::parser_callback_t& check = nullptr);
 
 /// On one line, or with so many spaces for each level. Throws Json::exception for a string that is not UTF-8.
 std::string print_json(const Json& json, int indent = -1);
