@@ -7,7 +7,7 @@
 namespace xtape::check {
 namespace {
 
-constexpr int pairs = 6;  // of points, one on either side
+constexpr int point_pairs = 6;  // of points, one on either side
 
 using Values = std::vector<std::vector<double>>;
 
@@ -56,7 +56,7 @@ void raise_by_spread(Values& jumps, const TensorFunction<double>& f, std::span<c
     constexpr double farther = 16;
     Random random(1);
     Range close(inputs), wide(inputs);
-    for (int pair = 0; pair < pairs; ++pair) {
+    for (int pair = 0; pair < point_pairs; ++pair) {
         std::vector<Tensor<double>> direction;
         for (const Tensor<double>& x : inputs) direction.push_back(random.tensor(x.shape(), -1, 1));
         const auto gradients_at = [&](double step) {
