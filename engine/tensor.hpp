@@ -39,6 +39,7 @@ inline const void* thread_mark() {
 
 [[noreturn]] void wrong_thread();
 [[noreturn]] void empty_tensor();
+[[noreturn]] void empty_input(std::string_view op, std::size_t input);
 
 /// The block that a Tensor points at.
 template <class T> struct alignas(64) TensorBody {

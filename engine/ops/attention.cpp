@@ -14,6 +14,7 @@ namespace {
 
 template <class T> struct CausalAttention {
     static constexpr std::string_view name = "causal_attention";
+    static constexpr int optional = 3;  // offsets
     AttentionOptions options;
 
     Shape shape(const Shape& q, const Shape& k, const Shape& v, const Indices& offsets) const {
