@@ -177,7 +177,7 @@ std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>
     const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
     for (Index micro = 0; micro < settings.accumulate; ++micro) {
         const Index draw = course.step * settings.accumulate + micro;
-        Tape<float> tape;
+        Tape<float> tape({.recompute = true});
         const Tensor<float> loss = learner.loss(draw);
         const double value = loss.item();
         if (!std::isfinite(value))
