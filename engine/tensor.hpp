@@ -9,6 +9,7 @@
 #include <atomic>
 #include <concepts>
 #include <cstdint>
+#include <iosfwd>
 #include <span>
 #include <utility>
 #include <vector>
@@ -162,6 +163,9 @@ private:
         return *ref_.get();
     }
 };
+
+/// For a look at it: the shape, and the elements as xtensor prints them, the middle of many left out.
+template <class T> std::ostream& operator<<(std::ostream& out, const Tensor<T>& x);
 
 /// Token ids, targets, offsets.
 using Indices = Tensor<std::int32_t>;
