@@ -13,6 +13,8 @@
 #include <functional>
 #include <new>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <CLI/Config.hpp>
@@ -81,6 +83,19 @@ Exit audit(const Models& all, const std::string& name, const AuditRequest& reque
     return together.at("agree") == true ? Exit::done : Exit::failed;
 }
 
+/// Before a long work: throws FileError where its result could not be written.
+void check_writable(const std::string& flag, const std::filesystem::path& file) {
+    if (file.empty()) return;
+    const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+    std::error_code none;
+    if (!std::filesystem::is_directory(folder, none))
+        throw FileError(fmt::format("{} {}: there is no folder {}", flag, file.string(), folder.string()));
+    if (std::filesystem::is_directory(file, none))
+        throw FileError(fmt::format("{} {}: that is a folder", flag, file.string()));
+    if (::access(folder.c_str(), W_OK) != 0)
+        throw FileError(fmt::format("{} {}: nothing can be written into {}", flag, file.string(), folder.string()));
+}
+
 void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
     std::vector<std::string> names{"all", "op"};
@@ -100,6 +115,7 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     sub->callback([&] {
         arguments.action = [&] {
             check_flags(arguments.model, arguments.files, arguments.audit, arguments.html);
+            check_writable("--html", arguments.html);
             const bool of_files = arguments.model == "op" || arguments.files.any();
             return of_files ? audit_files(all, arguments.model, arguments.files, arguments.json)
                             : audit(all, arguments.model, arguments.audit, arguments.html, arguments.json);
@@ -111,14 +127,23 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     GenerateSettings& settings = arguments.generate;
     CLI::App* generate = app.add_subcommand("generate", "Sample from a trained model");
     generate->add_option("DIR", arguments.folder, "A run folder")->required();
-    generate->add_option("--prompt", settings.prompt, "The beginning of each sample");
-    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")->check(positive());
-    generate->add_option("--samples", settings.samples, "How many samples")->check(positive());
+    generate->add_option("--prompt", settings.prompt, "The beginning of each sample; none unless given");
+    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")
+        ->check(positive())
+        ->default_str("256; of microgpt its positions");
+    generate->add_option("--samples", settings.samples, "How many samples")
+        ->check(positive())
+        ->default_str("1; of microgpt 20");
     generate->add_option("--temperature", settings.temperature, "0 takes the likeliest token")
-        ->check(between(0.0, 100.0));
-    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")->check(between(0.0, 1.0));
-    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(positive());
-    generate->add_option("--seed", settings.seed, "Of the samples");
+        ->check(between(0.0, 100.0))
+        ->default_str("0.8; of microgpt 0.5");
+    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")
+        ->check(between(0.0, 1.0))
+        ->default_str("1; of lrnn 0.9");
+    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")
+        ->check(positive())
+        ->default_str("all");
+    generate->add_option("--seed", settings.seed, "Of the samples")->capture_default_str();
     generate->add_option("--load-state", settings.load_state, "Go on from where a generation was saved")
         ->type_name("FILE");
     generate->add_option("--save-state", settings.save_state, "Save where the generation ends, to go on from")
@@ -129,6 +154,7 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
         arguments.action = [&] {
             const RunFolder run(arguments.folder, arguments.best);
             const ModelCommand& model = model_of(all, run);
+            check_writable("--save-state", settings.save_state);
             if (!model.keeps_state() && !(settings.load_state.empty() && settings.save_state.empty()))
                 throw UsageError(fmt::format("generate: {} keeps no state to load or save", model.name()));
             return model.generate(run, settings);
@@ -190,14 +216,20 @@ void add_convert(CLI::App& app, const Models& all, Arguments& arguments) {
     sub->callback([&] { arguments.action = [&] { return convert(all, arguments.folder, arguments.out); }; });
 }
 
-/// What is missing; of a subcommand, which there are.
-UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
+/// The subcommand that was asked for, and how: `train: microgpt: `.
+std::pair<const CLI::App*, std::string> asked_of(const CLI::App& app) {
     const CLI::App* at = &app;
     std::string path;
     while (!at->get_subcommands().empty()) {
         at = at->get_subcommands().front();
         path += at->get_name() + ": ";
     }
+    return {at, path};
+}
+
+/// What is missing; of a subcommand, which there are.
+UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
+    const auto [at, path] = asked_of(app);
     if (at->get_require_subcommand_min() == 0) return UsageError(error.what());
     std::vector<std::string> names;
     for (const CLI::App* one : at->get_subcommands({})) names.push_back(one->get_name());
@@ -205,6 +237,26 @@ UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
     return UsageError(fmt::format("{}{}; there are {}", path,
                                   extra.empty() ? "a name is missing" : "there is no " + extra.front(),
                                   fmt::join(names, ", ")));
+}
+
+/// What no subcommand takes; of flags, which may have been meant.
+UsageError unexpected(const CLI::App& app) {
+    const auto [at, path] = asked_of(app);
+    std::vector<std::string> flags;
+    for (const CLI::Option* option : at->get_options())
+        for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+    const std::vector<std::string> extra = app.remaining(true);
+    std::vector<std::string> wrong;
+    for (const std::string& word : extra) {
+        if (word.size() < 2 || word[0] != '-') continue;
+        const std::string flag = word.substr(0, word.find('='));
+        const std::string meant = nearest(flag, flags);
+        wrong.push_back(meant.empty()   ? fmt::format("there is no flag {}", flag)
+                        : meant == flag ? fmt::format("{} belongs behind the name of the command", flag)
+                                        : fmt::format("there is no flag {}; did you mean {}?", flag, meant));
+    }
+    if (wrong.empty()) wrong.push_back(fmt::format("too many words: nothing takes {}", fmt::join(extra, " ")));
+    return UsageError(fmt::format("{}{}", path, fmt::join(wrong, " ")));
 }
 
 int complain(Exit status, const std::exception& error) {
@@ -240,6 +292,8 @@ int run_command(std::span<const char* const> words) {
         return app.exit(help);
     } catch (const CLI::RequiredError& error) {
         return complain(Exit::usage, missing(app, error));
+    } catch (const CLI::ExtrasError&) {
+        return complain(Exit::usage, unexpected(app));
     } catch (const CLI::ParseError& error) {
         return complain(Exit::usage, error);
     } catch (const UsageError& error) {

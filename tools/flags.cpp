@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace xtape::tools {
 namespace {
@@ -18,7 +18,33 @@ CLI::Validator number(const std::string& type, std::string_view wanted, bool (*f
     return {check, type};
 }
 
+/// Of Levenshtein.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i + 1);
+        for (std::size_t j = 0; j < b.size(); ++j) {
+            const std::size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({changed, diagonal + 1, row[j] + 1});
+        }
+    }
+    return row.back();
+}
+
 }  // namespace
+
+std::string nearest(std::string_view word, std::span<const std::string> names) {
+    std::string found;
+    std::size_t least = word.size() / 3 + 1;  // as many letters may be wrong, less one
+    for (const std::string& name : names) {
+        const std::size_t d = distance(word, name);
+        if (d < least) found = name;
+        least = std::min(least, d);
+    }
+    return found;
+}
 
 CLI::Validator positive() {
     return number("POSITIVE", "a number above 0", [](double value) { return value > 0; });
@@ -35,18 +61,6 @@ CLI::Validator between(double low, double high) {
         return good ? std::string() : fmt::format("{} is not from {} to {}", text, low, high);
     };
     return {check, fmt::format("{} to {}", low, high)};
-}
-
-CLI::Validator one_of(const std::map<std::string, int>& numbers) {
-    std::vector<std::string> names;
-    for (const auto& [name, number] : numbers) names.push_back(name);
-    const std::string all = fmt::format("{{{}}}", fmt::join(names, ","));
-    const auto replace = [=](std::string& text) {
-        if (const auto found = numbers.find(text); found != numbers.end()) text = std::to_string(found->second);
-        const auto is_text = [&](const auto& one) { return std::to_string(one.second) == text; };
-        return std::ranges::any_of(numbers, is_text) ? std::string() : fmt::format("{} not in {}", text, all);
-    };
-    return {replace, all};
 }
 
 CLI::Validator not_empty() {

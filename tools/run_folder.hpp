@@ -42,6 +42,8 @@ public:
     /// Makes the folder ready for a new run. Throws UsageError when it holds one and `overwrite` is not said,
     /// FileError when it cannot be made.
     void begin(bool overwrite) const;
+    /// The same for a run that `xtape convert` writes, which replaces none.
+    void begin_converted() const;
 
     /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
     Json read_config() const;
@@ -56,6 +58,10 @@ public:
     std::vector<Metric> read_metrics() const;
 
 private:
+    /// Whether there are weights in it, or another program's model.
+    bool is_taken() const;
+    void make_empty(std::string_view command) const;
+
     std::filesystem::path path_;
     bool best_;
 };

@@ -57,16 +57,18 @@ NameTokenizer NameTokenizer::from_text(std::string_view text) {
     return tokenizer;
 }
 
-NameTokenizer NameTokenizer::from_json(const std::string& json) {
+NameTokenizer NameTokenizer::from_json(std::string_view text, std::string_view source) {
     try {
-        const auto parsed = nn::parse_json(json);
-        if (parsed.at("type") != "names") throw FileError("tokenizer.json: not a tokenizer of names");
+        const nn::Json all = nn::parse_json(text);
+        const nn::Members json(all);
+        if (const std::string type = json.at("type"); type != "names")
+            throw FileError(fmt::format("its type is {}, not names", type));
         NameTokenizer tokenizer;
-        tokenizer.letters_only_ = parsed.at("letters_only").get<bool>();
-        tokenizer.symbols_ = parsed.at("symbols").get<std::vector<std::string>>();
+        tokenizer.letters_only_ = json.at("letters_only");
+        tokenizer.symbols_ = json.at("symbols").get<std::vector<std::string>>();
         return tokenizer;
-    } catch (const nn::Json::exception& error) {
-        throw FileError(fmt::format("tokenizer.json: {}", error.what()));
+    } catch (const FileError& error) {
+        throw FileError(fmt::format("{}: {}", source, error.what()));
     }
 }
 
@@ -75,15 +77,22 @@ std::string NameTokenizer::to_json() const {
 }
 
 std::vector<std::int32_t> NameTokenizer::encode(std::string_view name) const {
+    return encode(name, [&](std::string_view character) {
+        throw ValueError(fmt::format("names: `{}` of `{}` is not a character of the tokenizer", character, name));
+    });
+}
+
+std::vector<std::int32_t> NameTokenizer::encode(std::string_view name,
+                                                const std::function<void(std::string_view character)>& unknown) const {
     std::vector<std::int32_t> tokens{0};
     for_each_character(name, [&](std::string_view character) {
         std::string symbol(character);
         if (letters_only_ && symbol[0] >= 'A' && symbol[0] <= 'Z') symbol[0] = static_cast<char>(symbol[0] - 'A' + 'a');
         const auto known = std::find(symbols_.begin(), symbols_.end(), symbol);
-        if (known != symbols_.end())
+        if (known == symbols_.end())
+            unknown(character);
+        else
             tokens.push_back(static_cast<std::int32_t>(known - symbols_.begin()) + 1);
-        else if (!letters_only_)
-            throw ValueError(fmt::format("names: `{}` of `{}` is not a character of the tokenizer", symbol, name));
     });
     tokens.push_back(0);
     return tokens;
@@ -101,7 +110,7 @@ std::string NameTokenizer::decode(std::span<const std::int32_t> tokens) const {
 NameCorpus read_names(std::string_view text, const NameTokenizer& tokenizer, int block, std::string_view source) {
     NameCorpus corpus;
     for_each_line(text, [&](std::string_view line) {
-        std::vector<std::int32_t> tokens = tokenizer.encode(line);
+        std::vector<std::int32_t> tokens = tokenizer.encode(line, [&](std::string_view) { ++corpus.unknown; });
         if (tokens.size() == 2) return;
         if (tokens.size() - 1 > static_cast<std::size_t>(block))
             ++corpus.too_long;
