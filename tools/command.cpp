@@ -9,11 +9,11 @@
 #include <xtape/tools/report_html.hpp>
 #include <xtape/tools/terminal.hpp>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <new>
-
-#include <unistd.h>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -83,19 +83,6 @@ Exit audit(const Models& all, const std::string& name, const AuditRequest& reque
     return together.at("agree") == true ? Exit::done : Exit::failed;
 }
 
-/// Before a long work: throws FileError where its result could not be written.
-void check_writable(const std::string& flag, const std::filesystem::path& file) {
-    if (file.empty()) return;
-    const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
-    std::error_code none;
-    if (!std::filesystem::is_directory(folder, none))
-        throw FileError(fmt::format("{} {}: there is no folder {}", flag, file.string(), folder.string()));
-    if (std::filesystem::is_directory(file, none))
-        throw FileError(fmt::format("{} {}: that is a folder", flag, file.string()));
-    if (::access(folder.c_str(), W_OK) != 0)
-        throw FileError(fmt::format("{} {}: nothing can be written into {}", flag, file.string(), folder.string()));
-}
-
 void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand("audit", "Prove a model's gradients: tape, hand-written, finite differences");
     std::vector<std::string> names{"all", "op"};
@@ -105,7 +92,7 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
         ->check(not_empty());
     sub->add_option("--random", arguments.audit.random, "So many random configurations in place of the model's cases")
         ->check(positive());
-    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations")->needs("--random");
+    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations")->check(seed())->needs("--random");
     sub->add_option("--html", arguments.html, "Write the report as one HTML page, with a map of the worst errors")
         ->type_name("FILE")
         ->check(not_empty());
@@ -123,10 +110,14 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     });
 }
 
+void add_run(CLI::App& command, Arguments& arguments) {
+    command.add_option("DIR", arguments.folder, "A run folder")->required()->check(not_empty());
+}
+
 void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     GenerateSettings& settings = arguments.generate;
     CLI::App* generate = app.add_subcommand("generate", "Sample from a trained model");
-    generate->add_option("DIR", arguments.folder, "A run folder")->required();
+    add_run(*generate, arguments);
     generate->add_option("--prompt", settings.prompt, "The beginning of each sample; none unless given");
     generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")
         ->check(positive())
@@ -143,7 +134,7 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")
         ->check(positive())
         ->default_str("all");
-    generate->add_option("--seed", settings.seed, "Of the samples")->capture_default_str();
+    generate->add_option("--seed", settings.seed, "Of the samples")->check(seed())->capture_default_str();
     generate->add_option("--load-state", settings.load_state, "Go on from where a generation was saved")
         ->type_name("FILE");
     generate->add_option("--save-state", settings.save_state, "Save where the generation ends, to go on from")
@@ -164,7 +155,7 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
 
 void add_predict(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* predict = app.add_subcommand("predict", "What a trained gate says of each call: allow or block");
-    predict->add_option("DIR", arguments.folder, "A run folder")->required();
+    add_run(*predict, arguments);
     predict->add_option("--data", arguments.data, "Lines of JSON or of text; standard input unless given, or for -");
     predict->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     predict->callback([&] {
@@ -177,8 +168,8 @@ void add_predict(CLI::App& app, const Models& all, Arguments& arguments) {
 
 void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* eval = app.add_subcommand("eval", "Loss and perplexity of a trained model on a file");
-    eval->add_option("DIR", arguments.folder, "A run folder")->required();
-    eval->add_option("--data", arguments.data, "The file")->required();
+    add_run(*eval, arguments);
+    eval->add_option("--data", arguments.data, "The file")->required()->check(not_empty());
     eval->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     eval->add_flag("--json", arguments.json, "Print one JSON object");
     eval->callback([&] {
@@ -191,7 +182,7 @@ void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
 
 void add_info(CLI::App& app, Arguments& arguments) {
     CLI::App* info = app.add_subcommand("info", "What a run folder holds");
-    info->add_option("DIR", arguments.folder, "A run folder")->required();
+    add_run(*info, arguments);
     info->add_flag("--json", arguments.json, "Print one JSON object");
     info->callback([&] { arguments.action = [&] { return print_info(RunFolder(arguments.folder), arguments.json); }; });
 }
@@ -211,8 +202,10 @@ Exit convert(const Models& all, const std::filesystem::path& in, const std::file
 
 void add_convert(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand("convert", "Turn a run folder into another program's checkpoint, or back");
-    sub->add_option("IN", arguments.folder, "A run folder, a checkpoint or a Hugging Face folder")->required();
-    sub->add_option("OUT", arguments.out, "A checkpoint to write, or a new run folder")->required();
+    sub->add_option("IN", arguments.folder, "A run folder, a checkpoint or a Hugging Face folder")
+        ->required()
+        ->check(not_empty());
+    sub->add_option("OUT", arguments.out, "A checkpoint to write, or a new run folder")->required()->check(not_empty());
     sub->callback([&] { arguments.action = [&] { return convert(all, arguments.folder, arguments.out); }; });
 }
 
@@ -230,7 +223,7 @@ std::pair<const CLI::App*, std::string> asked_of(const CLI::App& app) {
 /// What is missing; of a subcommand, which there are.
 UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
     const auto [at, path] = asked_of(app);
-    if (at->get_require_subcommand_min() == 0) return UsageError(error.what());
+    if (at->get_require_subcommand_min() == 0) return UsageError(path + error.what());
     std::vector<std::string> names;
     for (const CLI::App* one : at->get_subcommands({})) names.push_back(one->get_name());
     const std::vector<std::string> extra = app.remaining(true);
@@ -287,11 +280,17 @@ int run_command(std::span<const char* const> words) {
     add_convert(app, all, arguments);
     try {
         app.parse(static_cast<int>(words.size()), words.data());
-        return static_cast<int>(arguments.action());
+        const Exit status = arguments.action();
+        if (std::fflush(stdout) != 0) throw FileError(fmt::format("cannot write: {}", std::strerror(errno)));
+        return static_cast<int>(status);
     } catch (const CLI::Success& help) {
         return app.exit(help);
     } catch (const CLI::RequiredError& error) {
         return complain(Exit::usage, missing(app, error));
+    } catch (const CLI::ConversionError& error) {
+        const std::string_view what = error.what();  // Could not convert: --steps = 5.5
+        const std::string_view flag = what.substr(std::min(what.find("--"), what.size()));
+        return complain(Exit::usage, UsageError(fmt::format("{} is not a number that it takes", flag)));
     } catch (const CLI::ExtrasError&) {
         return complain(Exit::usage, unexpected(app));
     } catch (const CLI::ParseError& error) {

@@ -1,7 +1,9 @@
 #include <xtape/tools/flags.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -47,11 +49,22 @@ std::string nearest(std::string_view word, std::span<const std::string> names) {
 }
 
 CLI::Validator positive() {
-    return number("POSITIVE", "a number above 0", [](double value) { return value > 0; });
+    // CLI11 takes the largest integer for what is beyond it.
+    return number("POSITIVE", "a number above 0, to 1e15", [](double value) { return value > 0 && value <= 1e15; });
 }
 
 CLI::Validator not_negative() {
     return number("NONNEGATIVE", "a number of 0 or more", [](double value) { return value >= 0; });
+}
+
+CLI::Validator seed() {
+    const auto check = [](const std::string& text) {
+        std::uint64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool good = error == std::errc() && end == text.data() + text.size();
+        return good ? std::string() : fmt::format("{} is not a whole number from 0 to 2^64 - 1", text);
+    };
+    return {check, ""};
 }
 
 CLI::Validator between(double low, double high) {

@@ -16,11 +16,14 @@
 
 namespace xtape::tools {
 
-/// A finite number above 0. (CLI11's own says "not in range" with the largest double in 309 digits, and takes NaN.)
+/// A number above 0, to 1e15. (CLI11's own says "not in range" with the largest double in 309 digits, and takes NaN.)
 CLI::Validator positive();
 
 /// A finite number that is 0 or more.
 CLI::Validator not_negative();
+
+/// A whole number from 0 to 2^64 − 1. (CLI11's own takes -1 for the largest.)
+CLI::Validator seed();
 
 /// A number from low to high.
 CLI::Validator between(double low, double high);

@@ -138,7 +138,7 @@ public:
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
         const Trained trained(run);
-        const std::vector<GateLine> lines = models::read_gate_lines(nn::read_file(data), data.string());
+        const std::vector<GateLine> lines = models::read_gate_lines(nn::read_file(data, data_limit), data.string());
         warn_of_unknown(text_of(lines), trained.tokenizer, data.string());
         const models::GateExamples all =
             models::encode(lines, trained.tokenizer, trained.model.config().context, data.string());
@@ -162,7 +162,8 @@ public:
 
 private:
     std::vector<GateLine> read_lines() {
-        if (!settings_.data.empty()) return models::read_gate_lines(nn::read_file(settings_.data), settings_.data);
+        if (!settings_.data.empty())
+            return models::read_gate_lines(nn::read_file(settings_.data, data_limit), settings_.data);
         calls_.seed = settings_.seed;
         return models::tool_calls(calls_);
     }

@@ -59,7 +59,7 @@ MicrogptConfig config_of(const RunFolder& run) {
 }
 
 std::string read_data(const std::string& path) {
-    return path.empty() ? std::string(models::built_in_names()) : nn::read_file(path);
+    return path.empty() ? std::string(models::built_in_names()) : nn::read_file(path, data_limit);
 }
 
 std::string source_of(const std::string& path) { return path.empty() ? "the built-in names" : path; }
@@ -164,9 +164,10 @@ public:
         if (ffn_->count() == 0) config_.ffn = 4 * config_.dim;
         set_threads(settings_.threads);
         const std::string text = read_data(settings_.data);
-        const NameTokenizer tokenizer = settings_.resume       ? read_tokenizer<NameTokenizer>(RunFolder(settings_.out))
-                                        : tokenizer_ == "char" ? NameTokenizer::from_text(text)
-                                                               : NameTokenizer::letters();
+        const NameTokenizer tokenizer = settings_.resume ? read_tokenizer<NameTokenizer>(RunFolder(settings_.out))
+                                        : tokenizer_ == "char"
+                                            ? NameTokenizer::from_text(text, source_of(settings_.data))
+                                            : NameTokenizer::letters();
         config_.vocab = tokenizer.vocab();
         config_.check();
         models::NameCorpus corpus = read_corpus(text, tokenizer, config_.block, source_of(settings_.data));
@@ -203,8 +204,8 @@ public:
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
         const Trained trained(run);
-        const models::NameCorpus corpus =
-            read_corpus(nn::read_file(data), trained.tokenizer, trained.model.config().block, data.string());
+        const models::NameCorpus corpus = read_corpus(nn::read_file(data, data_limit), trained.tokenizer,
+                                                      trained.model.config().block, data.string());
         const double loss = finite(loss_over(trained.model, corpus.names));
         if (json)
             fmt::print("{}\n",

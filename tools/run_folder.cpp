@@ -8,6 +8,8 @@
 #include <limits>
 #include <sstream>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 
 namespace xtape::tools {
@@ -34,7 +36,27 @@ std::string differences(const std::string& name, const Json& was, const Json& is
 
 }  // namespace
 
+void check_writable(const std::string& flag, const std::filesystem::path& file) {
+    if (file.empty()) return;
+    const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+    std::error_code none;
+    if (!std::filesystem::is_directory(folder, none))
+        throw FileError(fmt::format("{} {}: there is no folder {}", flag, file.string(), folder.string()));
+    if (std::filesystem::is_directory(file, none))
+        throw FileError(fmt::format("{} {}: that is a folder", flag, file.string()));
+    if (::access(folder.c_str(), W_OK) != 0)
+        throw FileError(fmt::format("{} {}: nothing can be written into {}", flag, file.string(), folder.string()));
+}
+
 bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.json")); }
+
+std::filesystem::path RunFolder::weights() const {
+    const std::filesystem::path path = file(best_ ? "best.safetensors" : "model.safetensors");
+    if (best_ && std::filesystem::is_directory(path_) && !std::filesystem::exists(path))
+        throw FileError(fmt::format(
+            "{}: there is no best.safetensors: no part of the data was held out by --val-fraction", path_.string()));
+    return path;
+}
 
 bool RunFolder::is_foreign() const {
     if (!holds_run()) return false;
@@ -95,6 +117,9 @@ Json RunFolder::flags_of(std::string_view model) const {
     if (config.at("model") != model)
         throw UsageError(fmt::format("train: {} holds a run of {}, not of {}", path_.string(),
                                      config.at("model").get<std::string>(), model));
+    if (!std::filesystem::exists(file("optimizer.safetensors")))
+        throw FileError(
+            fmt::format("train: {} has no optimizer.safetensors, so there is no course to go on with", path_.string()));
     Json flags = config.value("flags", Json::object());
     const auto is_text = [](const Json& flag) { return flag.is_string(); };
     if (!flags.is_object() || !std::ranges::all_of(flags, is_text))

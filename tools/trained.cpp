@@ -18,7 +18,8 @@ void check_finite(const std::vector<nn::NamedConst<float>>& weights, std::string
 }
 
 double finite(double loss) {
-    if (!std::isfinite(loss)) throw std::runtime_error(fmt::format("eval: the loss is {}", loss));
+    if (!std::isfinite(loss))
+        throw std::runtime_error(fmt::format("eval: the loss is {}", std::isnan(loss) ? "NaN" : "infinite"));
     return loss;
 }
 

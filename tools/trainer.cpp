@@ -138,6 +138,8 @@ Course restore(Learner& learner, const RunFolder& run) {
         const Json all = parse_json(text->second);
         const nn::Members trainer(all);
         course.step = trainer.at("step");
+        if (course.step < 0 || course.step > 1'000'000'000'000'000)
+            throw FileError(fmt::format("step is {}", course.step));
         course.last_losses = trainer.at("last_losses").get<std::deque<double>>();
         course.interval_sum = trainer.at("interval_sum");
         course.interval = trainer.at("interval");
@@ -189,7 +191,8 @@ std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>
         const double value = loss.item();
         if (!std::isfinite(value))
             return skip(learner, parameters,
-                        fmt::format("the loss is {} at step {}{}", value, course.step + 1, culprit(learner, draw)));
+                        fmt::format("the loss is {} at step {}{}", std::isnan(value) ? "NaN" : "infinite",
+                                    course.step + 1, culprit(learner, draw)));
         tape.backward(loss, Tensor<float>::full({}, share));
         total += value * static_cast<double>(share);
         course.tokens += learner.tokens();
@@ -271,9 +274,10 @@ void refuse_other_tokenizer(const CLI::App& app, const Json& flags, const RunFol
 
 void say_nothing_is_left(const RunFolder& run, Index done, const TrainSettings& settings) {
     const bool whole = done >= settings.steps;
-    fmt::print(stderr, "xtape: train: {} has done {} steps already, {}; give {} to go on\n", run.path().string(), done,
-               whole ? "as many as its course has" : "not fewer than --stop-after says",
-               whole ? "a larger --steps" : "a larger --stop-after, or none,");
+    fmt::print(
+        stderr, "xtape: train: {} has done {} steps already, {}; give {} to go on\n", run.path().string(), done,
+        whole ? fmt::format("and its course has {}", settings.steps) : std::string("not fewer than --stop-after says"),
+        whole ? "a larger --steps" : "a larger --stop-after, or none,");
 }
 
 /// Prints the result, as a JSON object with what else a model has to say, or in two lines. Gives the exit status.
@@ -305,12 +309,14 @@ Exit print_result(const TrainResult& result, const TrainSettings& settings, cons
 
 void bind(CLI::App& app, TrainSettings& s) {
     app.option_defaults()->always_capture_default();
-    app.add_option("--data", s.data, "Training data; a built-in corpus unless given")->type_name("FILE");
-    app.add_option("--out", s.out, "The run folder")->type_name("DIR");
+    app.add_option("--data", s.data, "Training data; a built-in corpus unless given")
+        ->type_name("FILE")
+        ->check(not_empty());
+    app.add_option("--out", s.out, "The run folder")->type_name("DIR")->check(not_empty());
     app.add_option("--steps", s.steps, "Optimizer steps of the course")->check(positive());
     app.add_option("--batch", s.batch, "Examples a batch")->check(positive());
     app.add_option("--lr", s.lr, "Learning rate at its height")->check(not_negative());
-    app.add_option("--seed", s.seed, "Of initial values and the order of the data");
+    app.add_option("--seed", s.seed, "Of initial values and the order of the data")->check(seed());
     app.add_option("--threads", s.threads, "Threads; 0 for all")->check(between(0, 1024));
     app.add_option("--val-fraction", s.val_fraction, "Part of the data held out")->check(between(0.0, 0.9));
     app.add_option("--eval-every", s.eval_every, "Steps between evaluations; 0 for one at the end")
@@ -393,6 +399,7 @@ Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
     if (settings.resume) {
         const Json flags = run.flags_of(model.name());
         refuse_other_tokenizer(app, flags, run);
+        check_writable("--out", run.weights());
         restore_flags(app, flags, run);
     }
     return model.prepare([&](const PreparedCourse& course) {

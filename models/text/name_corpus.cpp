@@ -21,20 +21,25 @@ template <class Visit> void for_each_character(std::string_view text, Visit&& vi
                            std::all_of(text.begin() + static_cast<std::ptrdiff_t>(i) + 1,
                                        text.begin() + static_cast<std::ptrdiff_t>(i + length),
                                        [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; });
-        if (!whole) throw FileError(fmt::format("names: `{}...` is not UTF-8", text.substr(0, i)));
+        if (!whole) throw FileError(fmt::format("byte {} is not UTF-8", i + 1));
         visit(text.substr(i, length));
         i += length;
     }
 }
 
-template <class Visit> void for_each_line(std::string_view text, Visit&& visit) {
-    while (!text.empty()) {
+/// What is wrong with a line is said with its number.
+template <class Visit> void for_each_line(std::string_view text, std::string_view source, Visit&& visit) {
+    for (Index number = 1; !text.empty(); ++number) {
         const std::size_t end = text.find('\n');
         std::string_view line = text.substr(0, end);
         text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
         const auto first = line.find_first_not_of(" \t\r");
         const auto last = line.find_last_not_of(" \t\r");
-        if (first != std::string_view::npos) visit(line.substr(first, last - first + 1));
+        try {
+            if (first != std::string_view::npos) visit(line.substr(first, last - first + 1));
+        } catch (const FileError& error) {
+            throw FileError(fmt::format("{}: line {}: {}", source, number, error.what()));
+        }
     }
 }
 
@@ -47,9 +52,9 @@ NameTokenizer NameTokenizer::letters() {
     return tokenizer;
 }
 
-NameTokenizer NameTokenizer::from_text(std::string_view text) {
+NameTokenizer NameTokenizer::from_text(std::string_view text, std::string_view source) {
     std::set<std::string_view> characters;
-    for_each_line(text, [&](std::string_view line) {
+    for_each_line(text, source, [&](std::string_view line) {
         for_each_character(line, [&](std::string_view character) { characters.insert(character); });
     });
     NameTokenizer tokenizer;
@@ -77,9 +82,13 @@ std::string NameTokenizer::to_json() const {
 }
 
 std::vector<std::int32_t> NameTokenizer::encode(std::string_view name) const {
-    return encode(name, [&](std::string_view character) {
-        throw ValueError(fmt::format("names: `{}` of `{}` is not a character of the tokenizer", character, name));
-    });
+    try {
+        return encode(name, [&](std::string_view character) {
+            throw ValueError(fmt::format("names: `{}` of `{}` is not a character of the tokenizer", character, name));
+        });
+    } catch (const FileError& error) {
+        throw ValueError(fmt::format("names: `{}`: {}", name, error.what()));
+    }
 }
 
 std::vector<std::int32_t> NameTokenizer::encode(std::string_view name,
@@ -109,7 +118,7 @@ std::string NameTokenizer::decode(std::span<const std::int32_t> tokens) const {
 
 NameCorpus read_names(std::string_view text, const NameTokenizer& tokenizer, int block, std::string_view source) {
     NameCorpus corpus;
-    for_each_line(text, [&](std::string_view line) {
+    for_each_line(text, source, [&](std::string_view line) {
         std::vector<std::int32_t> tokens = tokenizer.encode(line, [&](std::string_view) { ++corpus.unknown; });
         if (tokens.size() == 2) return;
         if (tokens.size() - 1 > static_cast<std::size_t>(block))

@@ -17,17 +17,18 @@ class NameTokenizer {
 public:
     /// The letters a to z: a name is lower-cased.
     static NameTokenizer letters();
-    /// Every character (UTF-8) that occurs in a text, sorted; line breaks aside. Throws FileError for a text that is
-    /// not UTF-8.
-    static NameTokenizer from_text(std::string_view text);
+    /// Every character (UTF-8) that occurs in a text, sorted; line breaks aside. Throws FileError, calling the text
+    /// `source`, for one that is not UTF-8.
+    static NameTokenizer from_text(std::string_view text, std::string_view source = "names");
     /// As `to_json` wrote it. Throws FileError, calling the text `source`, for anything else.
     static NameTokenizer from_json(std::string_view text, std::string_view source = "tokenizer.json");
     std::string to_json() const;
 
     int vocab() const { return static_cast<int>(symbols_.size()) + 1; }
-    /// `emma` → 0 5 13 13 1 0. Throws FileError for what is not UTF-8, ValueError for a character it does not know.
+    /// `emma` → 0 5 13 13 1 0. Throws ValueError for a character it does not know, and for what is not UTF-8.
     std::vector<std::int32_t> encode(std::string_view name) const;
-    /// The same, with characters that it does not know left out and given to `unknown`.
+    /// The same, with characters that it does not know left out and given to `unknown`. Throws FileError for what is
+    /// not UTF-8.
     std::vector<std::int32_t> encode(std::string_view name,
                                      const std::function<void(std::string_view character)>& unknown) const;
     /// The characters of tokens, up to the first 0.

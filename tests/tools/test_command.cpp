@@ -343,6 +343,20 @@ TEST_CASE("convert: a folder that holds a run is refused in its own words") {
     CHECK(outcome.error == "xtape: convert: " + run + " holds a run already; name another folder\n");
 }
 
+TEST_CASE("what cannot be written, or gone on with, is said") {
+    const Scratch scratch;
+    REQUIRE(xtape_command({"train", "microgpt", "--out", scratch / "run", "--steps", "1", "--quiet"}).status == 0);
+    CHECK_THAT(xtape_command({"generate", scratch / "run", "--best"}).error, Contains("there is no best.safetensors"));
+    fs::remove(scratch / "run/optimizer.safetensors");
+    const Outcome resumed = xtape_command(train(scratch / "run", {"--resume"}));
+    CHECK(resumed.status == 3);
+    CHECK_THAT(resumed.error, Contains("no optimizer.safetensors, so there is no course to go on with"));
+    CHECK(xtape_command(train(scratch / "run", {"--data", ""})).error == "xtape: --data: it is empty\n");
+    CHECK(xtape_command(train(scratch / "run", {"--dim", "1.5"})).error ==
+          "xtape: --dim = 1.5 is not a number that it takes\n");
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "99999999999999999999"})).status == 2);
+}
+
 TEST_CASE("generate --help tells the defaults") {
     const std::string help = xtape_command({"generate", "--help"}).out;
     for (const char* text : {"=0.8; of microgpt 0.5", "=256; of microgpt its positions", "=all", "--seed UINT=1"})
@@ -386,15 +400,17 @@ TEST_CASE("the command names the models and subcommands that there are") {
         CHECK(xtape_command({verb}).error == std::string("xtape: ") + verb + ": a name is missing" + models);
     }
     CHECK(xtape_command({"nonsense"}).error.find("xtape: there is no nonsense; there are train, generate") == 0);
-    CHECK(xtape_command({"audit"}).error == "xtape: MODEL is required\n");
+    CHECK(xtape_command({"audit"}).error == "xtape: audit: MODEL is required\n");
 }
 
 TEST_CASE("flags of numbers say what they take, and take no NaN") {
     CHECK(xtape_command({"audit", "microgpt", "--random", "0"}).error ==
-          "xtape: --random: 0 is not a number above 0\n");
+          "xtape: --random: 0 is not a number above 0, to 1e15\n");
     CHECK(xtape_command({"profile", "microgpt", "--steps", "x"}).error ==
-          "xtape: --steps: x is not a number above 0\n");
+          "xtape: --steps: x is not a number above 0, to 1e15\n");
     CHECK(xtape_command({"train", "microgpt", "--init", "-1"}).error ==
           "xtape: --init: -1 is not a number of 0 or more\n");
     CHECK(xtape_command({"train", "microgpt", "--lr", "nan"}).status == 2);
+    CHECK_THAT(xtape_command({"train", "microgpt", "--seed", "-1"}).error,
+               Contains("--seed: -1 is not a whole number"));
 }
