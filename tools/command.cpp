@@ -156,7 +156,8 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
 void add_predict(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* predict = app.add_subcommand("predict", "What a trained gate says of each call: allow or block");
     add_run(*predict, arguments);
-    predict->add_option("--data", arguments.data, "Lines of JSON or of text; standard input unless given, or for -");
+    predict->add_option("--data", arguments.data, "Lines of JSON or of text; standard input unless given, or for -")
+        ->check(not_empty());
     predict->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     predict->callback([&] {
         arguments.action = [&] {

@@ -3,7 +3,6 @@
 #include <xtape/tools/run_folder.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -69,9 +68,15 @@ bool RunFolder::is_foreign() const {
 }
 
 bool RunFolder::is_taken() const {
-    const bool has_weights = std::ranges::any_of(std::array{"model.safetensors", "best.safetensors"},
-                                                 [&](const char* name) { return std::filesystem::exists(file(name)); });
-    return holds_run() && (has_weights || is_foreign());
+    const auto is_there = [&](std::string_view name) { return std::filesystem::exists(file(name)); };
+    if (is_there("model.safetensors") || is_there("best.safetensors")) return true;
+    if (std::ranges::none_of(files, is_there)) return false;
+    try {
+        read_config();  // of a run that came to nothing; else the files are somebody's
+        return false;
+    } catch (const FileError&) {
+        return true;
+    }
 }
 
 void RunFolder::make_empty(std::string_view command) const {

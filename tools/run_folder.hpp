@@ -67,7 +67,7 @@ public:
     std::vector<Metric> read_metrics() const;
 
 private:
-    /// Whether there are weights in it, or another program's model.
+    /// Whether a file that a run would replace is more than the beginning of a run.
     bool is_taken() const;
     void make_empty(std::string_view command) const;
 

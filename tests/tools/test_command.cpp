@@ -122,6 +122,18 @@ TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
 }
 
+TEST_CASE("train: files that a run would replace, and that are of no run of ours, stay") {
+    const Scratch scratch;
+    for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"}) {
+        const fs::path folder = scratch.path / fs::path(name).stem();
+        fs::create_directory(folder);
+        xtape::nn::atomic_write(folder / name, "// mine");
+        CHECK(xtape_command(train(folder.string(), {"--steps", "1"})).status == 2);
+        CHECK(xtape::nn::read_file(folder / name) == "// mine");
+        CHECK(xtape_command(train(folder.string(), {"--steps", "1", "--overwrite"})).status == 0);
+    }
+}
+
 TEST_CASE("a flag that is one of some names says which, and never the numbers behind them") {
     CHECK_THAT(xtape_command({"train", "llama", "--help"}).out, Contains("--rope TEXT:{interleaved,half_split}="));
     const Outcome outcome = xtape_command({"train", "llama", "--rope", "sideways"});
