@@ -20,8 +20,6 @@ bool worth_bf16(const Gemm& g) {
     return g.m >= 16 && g.n >= 16 && g.k >= 16 && g.m * g.n * g.k >= least;
 }
 
-Index bf16_scratch(const Gemm& g) { return (g.k + 1) / 2 * (g.m + g.n) + 32; }
-
 #if defined(XTAPE_OWN_BF16)
 
 namespace {
@@ -34,6 +32,16 @@ constexpr int W = native_lanes<Bf16Pair>;
 constexpr Index task_rows = 256, tile_rows = 32, tile_depth = 256, pack_depth = 32;
 
 Index depth_of(const Gemm& g) { return (g.k + 1) / 2; }
+
+/// Rows of a task: the same number of tasks for each thread. No sum depends on it.
+Index rows_of_task(Index m) {
+    Index threads = 1;
+#ifdef _OPENMP
+    threads = omp_get_max_threads();
+#endif
+    const Index tasks = ((m + task_rows - 1) / task_rows + threads - 1) / threads * threads;
+    return ((m + tasks - 1) / tasks + max_rows - 1) / max_rows * max_rows;
+}
 
 /// Row p of a matrix stored by rows, or null where it has no such row.
 const float* row_of(const float* x, Index ld, Index p, Index rows) { return p < rows ? x + p * ld : nullptr; }
@@ -114,14 +122,14 @@ void multiply_rows(const Gemm& g, const float* a, const Bf16Pair* panels, Index 
 
 bool has_bf16() { return true; }
 bool has_bf16_for_tiles() { return true; }
+Index bf16_scratch(const Gemm& g) { return depth_of(g) * (g.n + W); }
 
 void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
     auto* const panels = reinterpret_cast<Bf16Pair*>(scratch);
     pack_b(g, b, panels);
     const Start<float> start{g.accumulate ? c : bias, g.accumulate ? g.ldc : 0};
-    const Index tasks = (g.m + 2 * task_rows - 1) / (2 * task_rows) * 2;  // an even number, of equal height
-    const Index rows = ((g.m + tasks - 1) / tasks + max_rows - 1) / max_rows * max_rows;
-    parallel_for(g.m, rows, worth_threads(static_cast<double>(g.m * g.n * g.k)), [&](Index begin, Index end) {
+    const bool threaded = worth_threads(static_cast<double>(g.m * g.n * g.k));
+    parallel_for(g.m, threaded ? rows_of_task(g.m) : g.m, threaded, [&](Index begin, Index end) {
         g.transpose_a ? multiply_rows<true>(g, a, panels, begin, end, c, start)
                       : multiply_rows<false>(g, a, panels, begin, end, c, start);
     });
@@ -185,6 +193,7 @@ void multiply(const Gemm& g, Bits* a, Index lda, Bits* b, Index ldb, float* c, b
 
 bool has_bf16() { return static_cast<bool>(__builtin_cpu_supports("avx512bf16")); }
 bool has_bf16_for_tiles() { return false; }
+Index bf16_scratch(const Gemm& g) { return (g.m * g.k + g.k * g.n + 1) / 2 + 16; }
 
 void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
     const Index a_columns = g.transpose_a ? g.m : g.k, b_columns = g.transpose_b ? g.k : g.n;
@@ -223,6 +232,7 @@ void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const fl
 
 bool has_bf16() { return false; }
 bool has_bf16_for_tiles() { return false; }
+Index bf16_scratch(const Gemm&) { return 0; }
 
 void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float*) {
     gemm(g, a, b, c, bias);
