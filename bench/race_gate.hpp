@@ -40,7 +40,7 @@ inline void race_gate() {
     std::vector<Competitor> competitors;
     competitors.push_back({"xtape",
                            [&] {
-                               Tape<float> tape;
+                               Tape<float> tape({.recompute = true});
                                tape.backward(gate.loss(batch));
                                adamw.step();
                            },

@@ -35,7 +35,7 @@ public:
     }
 
     void step() {
-        Tape<float> tape;
+        Tape<float> tape({.recompute = true});
         tape.backward(model.loss(batch_));
         clip_grad_norm(model, 1.0);
         adamw.step();

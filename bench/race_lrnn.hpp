@@ -55,7 +55,7 @@ inline void race_lrnn() {
     std::vector<Competitor> competitors;
     competitors.push_back({"xtape",
                            [&] {
-                               Tape<float> tape;
+                               Tape<float> tape({.recompute = true});
                                tape.backward(model.loss(batch));
                                clip_grad_norm(model, 5.0);
                                adam.step();
@@ -101,7 +101,7 @@ public:
         const Index begin = windows_.batches_of(epoch_), end = windows_.batches_of(++epoch_);
         loss = 0;
         for (Index k = begin; k < end; ++k) {
-            Tape<float> tape;
+            Tape<float> tape({.recompute = true});
             const Tensor<float> of_window = model_.loss(corpus_.batch(windows_[k]));
             loss += of_window.item() / static_cast<double>(end - begin);
             tape.backward(of_window);

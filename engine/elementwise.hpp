@@ -99,6 +99,7 @@ template <bool Read, class P> using If = std::conditional_t<Read, P, Unread>;
 template <class T, class F> struct Unary {
     using V = kernels::Batch<T>;
     static constexpr std::string_view name = F::name;
+    static constexpr bool recomputable = true;
     static constexpr bool xy = requires(const F& f, V v) { f.dx_xy(v, v); };
     static constexpr bool x = xy || requires(const F& f, V v) { f.dx_x(v); };
     static constexpr bool y = xy || requires(const F& f, V v) { f.dx_y(v); };
@@ -131,6 +132,7 @@ template <class T, class F> struct Unary {
 template <class T, class F> struct Binary {
     using V = kernels::Batch<T>;
     static constexpr std::string_view name = F::name;
+    static constexpr bool recomputable = true;
     static constexpr bool da_ab = requires(const F& f, V v) { f.da_ab(v, v); };
     static constexpr bool da_b = requires(const F& f, V v) { f.da_b(v); };
     static constexpr bool db_ab = requires(const F& f, V v) { f.db_ab(v, v); };

@@ -17,6 +17,7 @@ template <class T, class F, std::size_t... K> struct Fused<T, F, std::index_sequ
     using V = kernels::Batch<T>;
     static_assert(sizeof...(K) + 2 <= kernels::most_operands, "fuse takes at most 6 tensors");
     static constexpr std::string_view name = "fuse";
+    static constexpr bool recomputable = true;
 
     [[no_unique_address]] F f;
 

@@ -12,7 +12,9 @@
 // work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is
 // passed. An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
 // `static constexpr int writes_over = i` says that Grad<i, T> may be the same array as Input<i, T>, element by element:
-// it will be, where nobody else needs the input.
+// it will be, where nobody else needs the input. `static constexpr int optional = i` says that input i may be left out,
+// and `static constexpr bool recomputable = true` that running the forward again costs less than to keep its output
+// (see TapeOptions::recompute).
 
 #include <xtape/engine/tape.hpp>
 
@@ -99,11 +101,32 @@ concept WritesOver = requires {
     requires Op::writes_over == I;
 };
 
+template <class Op>
+concept Recomputable = requires {
+    requires Op::recomputable;
+};
+
+/// Bytes: what is smaller is in the cache, and is kept.
+inline constexpr std::size_t recomputes_from = 1 << 16;
+
 template <class In> inline constexpr bool is_index = std::same_as<In, Indices>;
 
 inline const Shape no_shape{};
 
-inline const Shape& shape_argument(const auto& x) { return x ? x.shape() : no_shape; }
+template <class Op, int I>
+concept Optional = requires {
+    requires Op::optional == I;
+};
+
+/// Throws ValueError for an input that holds nothing, unless the op says that it may.
+template <class Op, class... In, std::size_t... I> void check_given(std::index_sequence<I...>, const In&... in) {
+    const auto check = [](bool given, std::size_t position) {
+        if (!given) empty_input(Op::name, position);
+    };
+    (check(Optional<Op, static_cast<int>(I)> || in, I), ...);
+}
+
+template <class T> const Shape& shape_argument(const Tensor<T>& x) { return x ? x.body()->shape : no_shape; }
 inline const Indices& shape_argument(const Indices& x) { return x; }
 
 template <class T> View<T> view(const Tensor<T>& x) {
@@ -130,6 +153,12 @@ public:
     static constexpr int arity = sizeof...(In);
     static constexpr std::size_t saves = saved_count<Op, In...>();
     static constexpr std::array<bool, arity> indexed{is_index<In>...};
+    /// Bits of the inputs that are no Indices.
+    static constexpr std::uint32_t tensor_inputs = [] {
+        std::uint32_t bits = 0;
+        for (std::size_t i = 0; i < arity; ++i) bits |= indexed[i] ? 0u : 1u << i;
+        return bits;
+    }();
 
     RecordOf(const Op& op, std::array<ValueId, arity> inputs, std::array<Tensor<T>, saves> saved)
         : op_(op), inputs_(inputs), saved_(std::move(saved)) {
@@ -210,6 +239,8 @@ private:
     template <int I, class... P> void call(Tape<T>& tape, Signature<void, P...>) {
         // An input that occurs twice gets its second gradient aside, since one vjp writes both at once.
         std::array<Tensor<T>, arity> aside;
+        if constexpr (requires { Op::writes_over; })
+            if (inputs_[Op::writes_over] != no_value) tape.remake(inputs_[Op::writes_over]);
         op_.vjp(fetch(static_cast<P*>(nullptr), tape, aside)...);
         for (std::size_t i = 0; i < arity; ++i) {
             if (aside[i]) tape.pass(aside[i], inputs_[i]);
@@ -259,6 +290,7 @@ private:
             const Value<T>& value = tape.at(inputs_[I]);
             if constexpr (WritesOver<Op, I>)
                 if (!value.data && value.parameter == nullptr) return View<T>{value.grad.data(), value.shape};
+            tape.remake(inputs_[I]);
             return View<T>{value.elements(), value.shape};
         }
     }
@@ -315,6 +347,8 @@ void record(Tape<T>& tape, const Op& op, const Tensor<T>& y, std::array<Tensor<T
     const bool keep_all = tape.options().keep_records;
     const Reads reads = Recorded::reads(wanted);
     if (wanted == 0 && !keep_all) return;
+    const bool as_recipe = Recomputable<Op> && !keep_all && tape.options().recompute && !reads.output &&
+                           reads.inputs == Recorded::tensor_inputs && y.body()->bytes >= recomputes_from;
     position = 0;
     const auto enter = [&](const auto& x) -> ValueId {
         const int i = position++;
@@ -328,11 +362,12 @@ void record(Tape<T>& tape, const Op& op, const Tensor<T>& y, std::array<Tensor<T
     };
     const std::array<ValueId, sizeof...(In)> inputs{enter(in)...};
     for (std::size_t k = 0; k < saved.size(); ++k) {
-        if (!keep_all && ((reads.saved >> k) & 1u) == 0) saved[k] = {};
+        if (!keep_all && !as_recipe && ((reads.saved >> k) & 1u) == 0) saved[k] = {};
     }
     auto made = std::make_unique<Recorded>(op, inputs, std::move(saved));
     made->forward_seconds = seconds;
-    tape.push(std::move(made), y, keep_all || reads.output, wanted != 0);
+    const Keep keep = as_recipe ? Keep::as_recipe : keep_all || reads.output ? Keep::always : Keep::on_demand;
+    tape.push(std::move(made), y, keep, wanted != 0);
 }
 
 }  // namespace detail
@@ -343,6 +378,7 @@ template <class T, class Op, class... In> Tensor<T> apply(const Op& op, Where wh
     using Clock = std::chrono::steady_clock;
     Shape shape;
     try {
+        detail::check_given<Op>(std::index_sequence_for<In...>(), in...);
         shape = op.shape(detail::shape_argument(in)...);
     } catch (const Error& error) {
         detail::rethrow_located(error, where);

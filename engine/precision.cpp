@@ -15,8 +15,8 @@ std::atomic<Precision> chosen{Precision::f32};
 void set_product_precision(Precision precision) {
     if (precision == Precision::bf16 && !kernels::has_bf16())
         throw ValueError(
-            "precision: bf16 products need a processor with AVX512-BF16 or AMX, and a build with oneDNN and OpenMP; "
-            "take f32");
+            "precision: bf16 products need a processor with AVX512-BF16 or AMX, and a build for it (-march=native) or "
+            "with oneDNN and OpenMP; take f32");
     chosen = precision;
 }
 

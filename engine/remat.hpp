@@ -79,7 +79,8 @@ template <class F, Real T, class... Rest> Tensor<T> remat(F f, const Tensor<T>& 
     };
     const std::array<detail::ValueId, 1 + sizeof...(Rest)> inputs{enter(first), enter(rest)...};
     using Recorded = detail::RematRecord<T, F, 1 + sizeof...(Rest)>;
-    tape->push(std::make_unique<Recorded>(std::move(f), inputs), y, tape->options().keep_records, true);
+    const detail::Keep keep = tape->options().keep_records ? detail::Keep::always : detail::Keep::on_demand;
+    tape->push(std::make_unique<Recorded>(std::move(f), inputs), y, keep, true);
     return y;
 }
 

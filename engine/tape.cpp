@@ -11,6 +11,7 @@
 
 namespace xtape {
 
+using detail::Keep;
 using detail::Record;
 using detail::Value;
 using detail::ValueId;
@@ -79,7 +80,7 @@ template <class T> ValueId Tape<T>::index_of(const Indices& x) {
 template <class T> void Tape<T>::keep(ValueId id, const Tensor<T>& x) {
     Value<T>& value = values_[id];
     ++value.readers;
-    if (value.parameter == nullptr && !value.data) value.data = x;
+    if (value.parameter == nullptr && !value.data && value.recipe == detail::no_record) value.data = x;
 }
 
 template <class T> void Tape<T>::mark(const Tensor<T>& x, ValueId id) const {
@@ -88,13 +89,15 @@ template <class T> void Tape<T>::mark(const Tensor<T>& x, ValueId id) const {
 }
 
 template <class T>
-void Tape<T>::push(std::unique_ptr<Record<T>> record, const Tensor<T>& output, bool keep_output, bool wants_grad) {
+void Tape<T>::push(std::unique_ptr<Record<T>> record, const Tensor<T>& output, Keep keep, bool wants_grad) {
     Value<T>& value = values_.emplace_back();
     value.shape = output.shape();
     value.wants_grad = wants_grad;
-    if (keep_output) {
+    if (keep == Keep::always) {
         value.data = output;
         ++value.readers;
+    } else if (keep == Keep::as_recipe) {
+        value.recipe = static_cast<std::uint32_t>(records_.size());
     }
     record->output = static_cast<ValueId>(values_.size() - 1);
     record->scope = detail::current_scope();
@@ -176,7 +179,7 @@ template <class T> void Tape<T>::choose(std::span<const Tensor<T>* const> of, st
         return body->parameter != nullptr || (body->tape == serial_ && values_[body->value].leaf);
     };
     for (std::size_t i = 0; i < of.size(); ++i) {
-        if (is_leaf(of[i]->body())) continue;
+        if (*of[i] && is_leaf(of[i]->body())) continue;
         throw ValueError(
             fmt::format("gradient: tensor {} is neither a Parameter nor a leaf of this tape: x is {}; take "
                         "x = tape.leaf(x) before it is used",
@@ -293,6 +296,11 @@ template <class T> void Tape<T>::replay_vjp(Record<T>& record) {
     }
 }
 
+template <class T> void Tape<T>::run_again(ValueId id) {
+    values_[id].data = Tensor<T>::unwritten(values_[id].shape);
+    records_[values_[id].recipe]->forward(*this);
+}
+
 template <class T> detail::Destination<T> Tape<T>::destination(ValueId id) {
     if (id == detail::no_value || !values_[id].wants_grad) return {nullptr, values_[0].shape, false};
     Value<T>& value = values_[id];
@@ -377,6 +385,7 @@ template <class T> Tensor<T> Tape<T>::value(const Tensor<T>& x) const {
 }
 
 template <class T> Tensor<T> Tape<T>::tensor(ValueId id) {
+    remake(id);
     const Value<T>& value = values_[id];
     if (value.parameter == nullptr) return value.data;
     value.parameter->body->retain();
@@ -417,7 +426,8 @@ template <class T> void Tape<T>::forget(const detail::ParameterState<T>* paramet
 
 template <class T> std::size_t Tape<T>::kept_bytes(const Record<T>& record) const {
     const Value<T>& output = values_[record.output];  // its data may have become a gradient by now
-    return record.saved_bytes() + (output.readers > 0 ? static_cast<std::size_t>(output.shape.size()) * sizeof(T) : 0);
+    const bool kept = output.readers > 0 && output.recipe == detail::no_record;
+    return record.saved_bytes() + (kept ? static_cast<std::size_t>(output.shape.size()) * sizeof(T) : 0);
 }
 
 template <class T> std::vector<RecordInfo> Tape<T>::records() const {

@@ -23,6 +23,10 @@ namespace detail {
 /// The number of a Value on its tape.
 using ValueId = std::uint32_t;
 inline constexpr ValueId no_value = std::numeric_limits<ValueId>::max();
+inline constexpr std::uint32_t no_record = std::numeric_limits<std::uint32_t>::max();
+
+/// What becomes of an output that a vjp may read: dropped until one says so, kept, or made again when one does.
+enum class Keep { on_demand, always, as_recipe };
 
 inline constinit thread_local int paused = 0;
 
@@ -34,6 +38,7 @@ template <class T> struct Value {
     ParameterState<T>* parameter = nullptr;  ///< set for a Parameter
     Tensor<T>* sink = nullptr;               ///< where the gradient of a Parameter is added up, instead of `grad`
     std::uint32_t readers = 0;               ///< vjps for which `data` is kept
+    std::uint32_t recipe = no_record;        ///< the record that makes `data` again, which is not kept
     bool leaf = false;                       ///< a Parameter, or made by `Tape::leaf`
     bool wants_grad = false;
 
@@ -87,6 +92,8 @@ struct TapeOptions {
     bool keep_records = false;  ///< so that `replay` works; keeps every intermediate value
     bool check_finite = false;  ///< stop at the first op that makes a NaN or an infinity
     bool profile = false;       ///< measure each op: see `Tape::profile`
+    bool recompute = false;     ///< outputs of norms and elementwise ops of 64 KiB or more are not kept for the reverse
+                                ///< sweep but made again, where all that it takes is kept anyway
 };
 
 /// One recorded op, for whoever walks the tape.
@@ -163,7 +170,11 @@ public:
     void keep(detail::ValueId id, const Tensor<T>& x);
     /// Makes `x` known to this tape as that value.
     void mark(const Tensor<T>& x, detail::ValueId id) const;
-    void push(std::unique_ptr<detail::Record<T>> record, const Tensor<T>& output, bool keep_output, bool wants_grad);
+    void push(std::unique_ptr<detail::Record<T>> record, const Tensor<T>& output, detail::Keep keep, bool wants_grad);
+    /// Makes a value's elements again, where that is how they are kept.
+    void remake(detail::ValueId id) {
+        if (values_[id].recipe != detail::no_record && !values_[id].data) run_again(id);
+    }
     static bool finite(const Tensor<T>& x);
     /// Throws ValueError when `y`, which an op named `op` has just made, is not finite.
     void check_finite(std::string_view op, const detail::ScopeNode* node, const Tensor<T>& y, bool finite_input) const;
@@ -199,6 +210,7 @@ private:
     void spread();
     void sweep(detail::ValueId root, const Tensor<T>& cotangent);
     void replay_vjp(detail::Record<T>& record);
+    void run_again(detail::ValueId id);
     void add_to_profile(const detail::Record<T>& record, double backward_seconds);
     std::size_t kept_bytes(const detail::Record<T>& record) const;
 

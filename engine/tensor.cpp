@@ -1,6 +1,7 @@
 #include <xtape/engine/tensor.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
@@ -17,6 +18,14 @@ void wrong_thread() {
 void empty_tensor() {
     throw ValueError(
         "the tensor is empty: it was default-constructed, or is a gradient that step() or zero_grad() has used up");
+}
+
+void empty_input(std::string_view op, std::size_t input) {
+    constexpr std::array ordinals{"first", "second", "third", "fourth", "fifth", "sixth"};
+    throw ValueError(
+        fmt::format("{}: the {} input is an empty tensor: it was default-constructed, or is a gradient that step() or "
+                    "zero_grad() has used up",
+                    op, input < ordinals.size() ? ordinals[input] : "last"));
 }
 
 template <class T> TensorBody<T>* new_body(const Shape& shape) {

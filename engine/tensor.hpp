@@ -9,6 +9,7 @@
 #include <atomic>
 #include <concepts>
 #include <cstdint>
+#include <iosfwd>
 #include <span>
 #include <utility>
 #include <vector>
@@ -39,6 +40,7 @@ inline const void* thread_mark() {
 
 [[noreturn]] void wrong_thread();
 [[noreturn]] void empty_tensor();
+[[noreturn]] void empty_input(std::string_view op, std::size_t input);
 
 /// The block that a Tensor points at.
 template <class T> struct alignas(64) TensorBody {
@@ -161,6 +163,9 @@ private:
         return *ref_.get();
     }
 };
+
+/// For a look at it: the shape, and the elements as xtensor prints them, the middle of many left out.
+template <class T> std::ostream& operator<<(std::ostream& out, const Tensor<T>& x);
 
 /// Token ids, targets, offsets.
 using Indices = Tensor<std::int32_t>;

@@ -69,7 +69,7 @@ private:
             return true;
         };
         try {
-            return parse_foreign_json(header, check);
+            return ForeignJson::parse(header, check);
         } catch (const ForeignJson::exception&) {
             fail("its header is broken JSON");
         }
@@ -123,7 +123,9 @@ private:
                                  entry.begin, end));
             end = entry.end;
         }
-        if (end != data_bytes_) fail(fmt::format("its arrays are {} bytes, its data {}", end, data_bytes_));
+        if (end > data_bytes_)
+            fail(fmt::format("it is cut off: {} of the {} bytes of its arrays are missing", end - data_bytes_, end));
+        if (end < data_bytes_) fail(fmt::format("{} bytes come after the {} of its arrays", data_bytes_ - end, end));
     }
 
     const std::string& path_;
@@ -194,7 +196,10 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, std::uint64_
     const std::string_view rest = all.substr(sizeof(header_bytes));
     if (header_bytes > std::min<std::uint64_t>(rest.size(), header_limit))
         HeaderParser(path_, 0).fail(
-            fmt::format("it says that its header has {} bytes, and has {} bytes in all", header_bytes, all.size()));
+            header_bytes > header_limit
+                ? fmt::format("its first 8 bytes are not the length of a header: they say {}", header_bytes)
+                : fmt::format("it is cut off: {} of the {} bytes of its header are missing", header_bytes - rest.size(),
+                              header_bytes));
     data_ = rest.substr(header_bytes);
     HeaderParser(path_, data_.size()).parse(rest.substr(0, header_bytes), entries_, metadata_);
 }

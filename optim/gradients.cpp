@@ -2,17 +2,22 @@
 #include <xtape/optim/kernels.hpp>
 
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 
 namespace xtape::detail {
 
 template <Real T> double grad_norm(const std::vector<nn::Named<T>>& parameters) {
-    double total = 0;
-    for (const nn::Named<T>& named : parameters) {
-        if (const Tensor<T>& grad = named.parameter->grad()) total += kernels::sum_of_squares(grad.size(), grad.data());
-    }
-    return std::sqrt(total);
+    std::vector<double> sums(parameters.size(), 0.0);
+    Index elements = 0;
+    for (const nn::Named<T>& named : parameters) elements += named.parameter->size();
+    const bool threaded = kernels::worth_threads(0, static_cast<double>(elements) * sizeof(T));
+    kernels::parallel_for(static_cast<Index>(sums.size()), 1, threaded, [&](Index i, Index) {
+        const Tensor<T>& grad = parameters[static_cast<std::size_t>(i)].parameter->grad();
+        if (grad) sums[static_cast<std::size_t>(i)] = kernels::sum_of_squares(grad.size(), grad.data());
+    });
+    return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
 template <Real T> double clip_grad_norm(const std::vector<nn::Named<T>>& parameters, double max) {
@@ -25,7 +30,13 @@ template <Real T> double clip_grad_norm(const std::vector<nn::Named<T>>& paramet
 template <Real T> void scale_grad(const std::vector<nn::Named<T>>& parameters, double factor) {
     for (const nn::Named<T>& named : parameters) {
         if (!named.parameter->grad()) continue;
-        for (T& value : named.parameter->write_grad()) value *= static_cast<T>(factor);
+        const std::span<T> grad = named.parameter->write_grad();
+        const auto n = static_cast<Index>(grad.size());
+        const bool threaded = kernels::worth_threads(0, static_cast<double>(n) * 2 * sizeof(T));
+        kernels::parallel_for(n, 1 << 14, threaded, [&](Index begin, Index end) {
+            for (T& value : grad.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)))
+                value *= static_cast<T>(factor);
+        });
     }
 }
 

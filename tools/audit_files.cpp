@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -180,17 +182,21 @@ FileCase choose_case(const std::string& model, std::span<const AuditCase> cases,
         if (which.empty()) return cases[i].usual;
         return number ? which == std::to_string(i + 1) : cases[i].settings.find(which) != std::string::npos;
     };
-    std::string listed;
-    std::vector<std::size_t> found;
-    for (std::size_t i = 0; i < cases.size(); ++i) {
-        listed += fmt::format("{} {}: {}", i > 0 ? ";" : "", i + 1, cases[i].settings);
-        if (chosen_by(i)) found.push_back(i);
-    }
+    std::vector<std::size_t> found, all(cases.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    std::ranges::copy_if(all, std::back_inserter(found), chosen_by);
     const auto exact = std::ranges::find(cases, which, &AuditCase::settings);
     if (exact != cases.end()) found = {static_cast<std::size_t>(exact - cases.begin())};
-    if (found.size() != 1)
-        throw UsageError(
-            fmt::format("audit: {} of the cases of {} are \"{}\"; there are{}", found.size(), model, which, listed));
+    const auto listed = [&](const std::vector<std::size_t>& some) {
+        std::vector<std::string> lines;
+        for (const std::size_t i : some) lines.push_back(fmt::format("{} ({})", i + 1, cases[i].settings));
+        return fmt::format("{}", fmt::join(lines, ", "));
+    };
+    if (found.empty())
+        throw UsageError(fmt::format("audit: {} has no case \"{}\"; it has {}", model, which, listed(all)));
+    if (found.size() > 1)
+        throw UsageError(fmt::format("audit: \"{}\" fits {} cases of {}; name one by its number: {}", which,
+                                     found.size(), model, listed(found)));
     const AuditCase& chosen = cases[found.front()];
     return {model, chosen.settings, fmt::format("--case \"{}\"", chosen.settings), chosen.make, chosen.factors};
 }

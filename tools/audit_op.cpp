@@ -144,7 +144,7 @@ const OpEntry& find_op(const std::string& name) {
     if (found != op_table().end()) return *found;
     std::vector<std::string> names;
     for (const OpEntry& op : op_table()) names.push_back(op.name);
-    throw UsageError(fmt::format("audit op: there is no {}; there are {}", name.empty() ? "op without a name" : name,
+    throw UsageError(fmt::format("audit op: {}; there are {}", name.empty() ? "name the op" : "there is no " + name,
                                  fmt::join(names, ", ")));
 }
 
@@ -193,7 +193,7 @@ AuditReport gradcheck_op(const FileCase& item) {
                  {"agree", report.passed()},
                  {"cases", {{{"settings", item.settings}, {"agree", report.passed()}, {"parameters", rows}}}},
                  {"parameters", rows}},
-            report.text() + "\n"};
+            text_of(report) + "\n"};
 }
 
 }  // namespace xtape::tools

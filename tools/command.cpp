@@ -9,7 +9,9 @@
 #include <xtape/tools/report_html.hpp>
 #include <xtape/tools/terminal.hpp>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <new>
 
@@ -90,7 +92,7 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
         ->check(not_empty());
     sub->add_option("--random", arguments.audit.random, "So many random configurations in place of the model's cases")
         ->check(positive());
-    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations")->needs("--random");
+    sub->add_option("--seed", arguments.audit.seed, "Of the random configurations")->check(seed())->needs("--random");
     sub->add_option("--html", arguments.html, "Write the report as one HTML page, with a map of the worst errors")
         ->type_name("FILE")
         ->check(not_empty());
@@ -100,6 +102,7 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     sub->callback([&] {
         arguments.action = [&] {
             check_flags(arguments.model, arguments.files, arguments.audit, arguments.html);
+            check_writable("--html", arguments.html);
             const bool of_files = arguments.model == "op" || arguments.files.any();
             return of_files ? audit_files(all, arguments.model, arguments.files, arguments.json)
                             : audit(all, arguments.model, arguments.audit, arguments.html, arguments.json);
@@ -107,18 +110,31 @@ void add_audit(CLI::App& app, const Models& all, Arguments& arguments) {
     });
 }
 
+void add_run(CLI::App& command, Arguments& arguments) {
+    command.add_option("DIR", arguments.folder, "A run folder")->required()->check(not_empty());
+}
+
 void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
     GenerateSettings& settings = arguments.generate;
     CLI::App* generate = app.add_subcommand("generate", "Sample from a trained model");
-    generate->add_option("DIR", arguments.folder, "A run folder")->required();
-    generate->add_option("--prompt", settings.prompt, "The beginning of each sample");
-    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")->check(positive());
-    generate->add_option("--samples", settings.samples, "How many samples")->check(positive());
+    add_run(*generate, arguments);
+    generate->add_option("--prompt", settings.prompt, "The beginning of each sample; none unless given");
+    generate->add_option("--tokens", settings.tokens, "At most so many tokens a sample")
+        ->check(positive())
+        ->default_str("256; of microgpt its positions");
+    generate->add_option("--samples", settings.samples, "How many samples")
+        ->check(positive())
+        ->default_str("1; of microgpt 20");
     generate->add_option("--temperature", settings.temperature, "0 takes the likeliest token")
-        ->check(between(0.0, 100.0));
-    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")->check(between(0.0, 1.0));
-    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")->check(positive());
-    generate->add_option("--seed", settings.seed, "Of the samples");
+        ->check(between(0.0, 100.0))
+        ->default_str("0.8; of microgpt 0.5");
+    generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")
+        ->check(between(0.0, 1.0))
+        ->default_str("1; of lrnn 0.9");
+    generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")
+        ->check(positive())
+        ->default_str("all");
+    generate->add_option("--seed", settings.seed, "Of the samples")->check(seed())->capture_default_str();
     generate->add_option("--load-state", settings.load_state, "Go on from where a generation was saved")
         ->type_name("FILE");
     generate->add_option("--save-state", settings.save_state, "Save where the generation ends, to go on from")
@@ -129,6 +145,7 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
         arguments.action = [&] {
             const RunFolder run(arguments.folder, arguments.best);
             const ModelCommand& model = model_of(all, run);
+            check_writable("--save-state", settings.save_state);
             if (!model.keeps_state() && !(settings.load_state.empty() && settings.save_state.empty()))
                 throw UsageError(fmt::format("generate: {} keeps no state to load or save", model.name()));
             return model.generate(run, settings);
@@ -138,8 +155,9 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
 
 void add_predict(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* predict = app.add_subcommand("predict", "What a trained gate says of each call: allow or block");
-    predict->add_option("DIR", arguments.folder, "A run folder")->required();
-    predict->add_option("--data", arguments.data, "Lines of JSON or of text; standard input unless given, or for -");
+    add_run(*predict, arguments);
+    predict->add_option("--data", arguments.data, "Lines of JSON or of text; standard input unless given, or for -")
+        ->check(not_empty());
     predict->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     predict->callback([&] {
         arguments.action = [&] {
@@ -151,8 +169,8 @@ void add_predict(CLI::App& app, const Models& all, Arguments& arguments) {
 
 void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* eval = app.add_subcommand("eval", "Loss and perplexity of a trained model on a file");
-    eval->add_option("DIR", arguments.folder, "A run folder")->required();
-    eval->add_option("--data", arguments.data, "The file")->required();
+    add_run(*eval, arguments);
+    eval->add_option("--data", arguments.data, "The file")->required()->check(not_empty());
     eval->add_flag("--best", arguments.best, "Weights of the lowest validation loss, not the last ones");
     eval->add_flag("--json", arguments.json, "Print one JSON object");
     eval->callback([&] {
@@ -165,7 +183,7 @@ void add_eval(CLI::App& app, const Models& all, Arguments& arguments) {
 
 void add_info(CLI::App& app, Arguments& arguments) {
     CLI::App* info = app.add_subcommand("info", "What a run folder holds");
-    info->add_option("DIR", arguments.folder, "A run folder")->required();
+    add_run(*info, arguments);
     info->add_flag("--json", arguments.json, "Print one JSON object");
     info->callback([&] { arguments.action = [&] { return print_info(RunFolder(arguments.folder), arguments.json); }; });
 }
@@ -185,26 +203,54 @@ Exit convert(const Models& all, const std::filesystem::path& in, const std::file
 
 void add_convert(CLI::App& app, const Models& all, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand("convert", "Turn a run folder into another program's checkpoint, or back");
-    sub->add_option("IN", arguments.folder, "A run folder, a checkpoint or a Hugging Face folder")->required();
-    sub->add_option("OUT", arguments.out, "A checkpoint to write, or a new run folder")->required();
+    sub->add_option("IN", arguments.folder, "A run folder, a checkpoint or a Hugging Face folder")
+        ->required()
+        ->check(not_empty());
+    sub->add_option("OUT", arguments.out, "A checkpoint to write, or a new run folder")->required()->check(not_empty());
     sub->callback([&] { arguments.action = [&] { return convert(all, arguments.folder, arguments.out); }; });
 }
 
-/// What is missing; of a subcommand, which there are.
-UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
+/// The subcommand that was asked for, and how: `train: microgpt: `.
+std::pair<const CLI::App*, std::string> asked_of(const CLI::App& app) {
     const CLI::App* at = &app;
     std::string path;
     while (!at->get_subcommands().empty()) {
         at = at->get_subcommands().front();
         path += at->get_name() + ": ";
     }
-    if (at->get_require_subcommand_min() == 0) return UsageError(error.what());
+    return {at, path};
+}
+
+/// What is missing; of a subcommand, which there are.
+UsageError missing(const CLI::App& app, const CLI::RequiredError& error) {
+    const auto [at, path] = asked_of(app);
+    if (at->get_require_subcommand_min() == 0) return UsageError(path + error.what());
     std::vector<std::string> names;
     for (const CLI::App* one : at->get_subcommands({})) names.push_back(one->get_name());
     const std::vector<std::string> extra = app.remaining(true);
     return UsageError(fmt::format("{}{}; there are {}", path,
                                   extra.empty() ? "a name is missing" : "there is no " + extra.front(),
                                   fmt::join(names, ", ")));
+}
+
+/// What no subcommand takes; of flags, which may have been meant.
+UsageError unexpected(const CLI::App& app) {
+    const auto [at, path] = asked_of(app);
+    std::vector<std::string> flags;
+    for (const CLI::Option* option : at->get_options())
+        for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+    const std::vector<std::string> extra = app.remaining(true);
+    std::vector<std::string> wrong;
+    for (const std::string& word : extra) {
+        if (word.size() < 2 || word[0] != '-') continue;
+        const std::string flag = word.substr(0, word.find('='));
+        const std::string meant = nearest(flag, flags);
+        wrong.push_back(meant.empty()   ? fmt::format("there is no flag {}", flag)
+                        : meant == flag ? fmt::format("{} belongs behind the name of the command", flag)
+                                        : fmt::format("there is no flag {}; did you mean {}?", flag, meant));
+    }
+    if (wrong.empty()) wrong.push_back(fmt::format("too many words: nothing takes {}", fmt::join(extra, " ")));
+    return UsageError(fmt::format("{}{}", path, fmt::join(wrong, " ")));
 }
 
 int complain(Exit status, const std::exception& error) {
@@ -235,11 +281,19 @@ int run_command(std::span<const char* const> words) {
     add_convert(app, all, arguments);
     try {
         app.parse(static_cast<int>(words.size()), words.data());
-        return static_cast<int>(arguments.action());
+        const Exit status = arguments.action();
+        if (std::fflush(stdout) != 0) throw FileError(fmt::format("cannot write: {}", std::strerror(errno)));
+        return static_cast<int>(status);
     } catch (const CLI::Success& help) {
         return app.exit(help);
     } catch (const CLI::RequiredError& error) {
         return complain(Exit::usage, missing(app, error));
+    } catch (const CLI::ConversionError& error) {
+        const std::string_view what = error.what();  // Could not convert: --steps = 5.5
+        const std::string_view flag = what.substr(std::min(what.find("--"), what.size()));
+        return complain(Exit::usage, UsageError(fmt::format("{} is not a number that it takes", flag)));
+    } catch (const CLI::ExtrasError&) {
+        return complain(Exit::usage, unexpected(app));
     } catch (const CLI::ParseError& error) {
         return complain(Exit::usage, error);
     } catch (const UsageError& error) {

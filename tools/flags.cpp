@@ -1,10 +1,12 @@
 #include <xtape/tools/flags.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdint>
+#include <numeric>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace xtape::tools {
 namespace {
@@ -18,14 +20,51 @@ CLI::Validator number(const std::string& type, std::string_view wanted, bool (*f
     return {check, type};
 }
 
+/// Of Levenshtein.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i + 1);
+        for (std::size_t j = 0; j < b.size(); ++j) {
+            const std::size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({changed, diagonal + 1, row[j] + 1});
+        }
+    }
+    return row.back();
+}
+
 }  // namespace
 
+std::string nearest(std::string_view word, std::span<const std::string> names) {
+    std::string found;
+    std::size_t least = word.size() / 3 + 1;  // as many letters may be wrong, less one
+    for (const std::string& name : names) {
+        const std::size_t d = distance(word, name);
+        if (d < least) found = name;
+        least = std::min(least, d);
+    }
+    return found;
+}
+
 CLI::Validator positive() {
-    return number("POSITIVE", "a number above 0", [](double value) { return value > 0; });
+    // CLI11 takes the largest integer for what is beyond it.
+    return number("POSITIVE", "a number above 0, to 1e15", [](double value) { return value > 0 && value <= 1e15; });
 }
 
 CLI::Validator not_negative() {
     return number("NONNEGATIVE", "a number of 0 or more", [](double value) { return value >= 0; });
+}
+
+CLI::Validator seed() {
+    const auto check = [](const std::string& text) {
+        std::uint64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool good = error == std::errc() && end == text.data() + text.size();
+        return good ? std::string() : fmt::format("{} is not a whole number from 0 to 2^64 - 1", text);
+    };
+    return {check, ""};
 }
 
 CLI::Validator between(double low, double high) {
@@ -35,18 +74,6 @@ CLI::Validator between(double low, double high) {
         return good ? std::string() : fmt::format("{} is not from {} to {}", text, low, high);
     };
     return {check, fmt::format("{} to {}", low, high)};
-}
-
-CLI::Validator one_of(const std::map<std::string, int>& numbers) {
-    std::vector<std::string> names;
-    for (const auto& [name, number] : numbers) names.push_back(name);
-    const std::string all = fmt::format("{{{}}}", fmt::join(names, ","));
-    const auto replace = [=](std::string& text) {
-        if (const auto found = numbers.find(text); found != numbers.end()) text = std::to_string(found->second);
-        const auto is_text = [&](const auto& one) { return std::to_string(one.second) == text; };
-        return std::ranges::any_of(numbers, is_text) ? std::string() : fmt::format("{} not in {}", text, all);
-    };
-    return {replace, all};
 }
 
 CLI::Validator not_empty() {

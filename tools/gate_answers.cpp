@@ -114,6 +114,7 @@ std::vector<double> allow_probabilities(const Gate<float>& model, const models::
 
 void answer_lines(const Gate<float>& model, const models::Tokenizer& tokenizer, int in, const std::string& source,
                   std::FILE* out) {
+    std::ptrdiff_t unknown = 0;
     LineReader reader(in, source);
     for (auto lines = reader.read(); !lines.empty(); lines = reader.read()) {
         std::vector<std::string> calls;
@@ -127,7 +128,12 @@ void answer_lines(const Gate<float>& model, const models::Tokenizer& tokenizer, 
         }
         answer(model, tokenizer, calls, out);
         std::fflush(out);
+        for (const std::string& call : calls)
+            unknown += std::ranges::count_if(call, [&](char byte) { return !tokenizer.knows(byte); });
     }
+    if (unknown > 0)
+        fmt::print(stderr, "xtape: {}: {} bytes are not in the run's vocabulary, and are read as its first\n", source,
+                   unknown);
 }
 
 }  // namespace xtape::tools

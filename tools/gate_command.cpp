@@ -7,6 +7,7 @@
 #include <xtape/tools/gate_audit.hpp>
 #include <xtape/tools/gate_command.hpp>
 #include <xtape/tools/gate_run.hpp>
+#include <xtape/tools/text_run.hpp>
 #include <xtape/tools/trained.hpp>
 
 #include <cerrno>
@@ -31,8 +32,8 @@ Json to_json(const GateConfig& c) {
                 {"ffn", c.ffn},     {"context", c.context}, {"ln_eps", c.ln_eps}, {"init", c.init}};
 }
 
-GateConfig config_of(const Json& config) {
-    return read_part(config, "config", [](const Json& json) {
+GateConfig config_of(const RunFolder& run) {
+    return read_part(run, "config", [](const auto& json) {
         const GateConfig settings{.vocab = json.at("vocab"),
                                   .dim = json.at("dim"),
                                   .layers = json.at("layers"),
@@ -109,11 +110,12 @@ public:
         set_threads(settings_.threads);
         const std::vector<GateLine> lines = read_lines();
         const std::string text = text_of(lines);
-        const models::Tokenizer tokenizer =
-            settings_.resume ? models::Tokenizer::from_json(RunFolder(settings_.out).read_text("tokenizer.json"))
-                             : models::Tokenizer::learn(tokenizer_, std::string_view(text), vocab_);
+        const models::Tokenizer tokenizer = settings_.resume
+                                                ? read_tokenizer<models::Tokenizer>(RunFolder(settings_.out))
+                                                : models::Tokenizer::learn(tokenizer_, std::string_view(text), vocab_);
         config_.vocab = tokenizer.vocab();
         config_.check();
+        if (settings_.resume) warn_of_unknown(std::string_view(text), tokenizer, source_of(settings_.data));
         std::string summary;
         GateLearner learner(config_, settings_, examples(lines, tokenizer, summary));
         return use({learner, to_json(config_), source_of(settings_.data), tokenizer.to_json(), summary});
@@ -136,13 +138,15 @@ public:
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
         const Trained trained(run);
-        const std::vector<GateLine> lines = models::read_gate_lines(nn::read_file(data), data.string());
+        const std::vector<GateLine> lines = models::read_gate_lines(nn::read_file(data, data_limit), data.string());
+        warn_of_unknown(text_of(lines), trained.tokenizer, data.string());
         const models::GateExamples all =
             models::encode(lines, trained.tokenizer, trained.model.config().context, data.string());
         if (all.examples.empty())
             throw FileError(fmt::format("{}: all {} lines have more than the model's {} tokens", data.string(),
                                         lines.size(), trained.model.config().context));
         const GateScore of_data = score(trained.model, all.examples);
+        (void)finite(of_data.loss);
         Json result = tools::to_json(of_data);
         result["too_long"] = all.too_long;
         if (json)
@@ -158,7 +162,8 @@ public:
 
 private:
     std::vector<GateLine> read_lines() {
-        if (!settings_.data.empty()) return models::read_gate_lines(nn::read_file(settings_.data), settings_.data);
+        if (!settings_.data.empty())
+            return models::read_gate_lines(nn::read_file(settings_.data, data_limit), settings_.data);
         calls_.seed = settings_.seed;
         return models::tool_calls(calls_);
     }

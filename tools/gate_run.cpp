@@ -18,6 +18,11 @@ namespace {
 
 constexpr std::size_t examples_at_once = 64;
 
+/// `otherwise` for what could not be measured.
+std::string measured(const char* format, double value, const char* otherwise) {
+    return std::isnan(value) ? otherwise : fmt::format(fmt::runtime(format), value);
+}
+
 }  // namespace
 
 GateScore score(const Gate<float>& model, std::span<const GateExample> examples) {
@@ -62,9 +67,12 @@ Json to_json(const GateScore& score) {
 
 void print(const GateScore& score) {
     const Confusion& c = score.confusion;
-    fmt::print("loss {:.4f}, perplexity {:.3f}, over {} examples\n", score.loss, score.perplexity, score.examples);
-    fmt::print("{} decisions, alignment {:.4f}{}, precision of allow {:.4f}, recall {:.4f}\n", c.decisions(),
-               c.alignment(), c.converged() ? " (converged)" : "", c.precision(), c.recall());
+    fmt::print("loss {:.4f} over {} examples, {}\n", score.loss, score.examples,
+               measured("perplexity of the next tokens {:.3f}", score.perplexity, "no next tokens among them"));
+    fmt::print("{} decisions, {}{}, {}, {}\n", c.decisions(),
+               measured("alignment {:.4f}", c.alignment(), "no alignment"), c.converged() ? " (converged)" : "",
+               measured("precision of allow {:.4f}", c.precision(), "no allow predicted"),
+               measured("recall of allow {:.4f}", c.recall(), "no allow wanted"));
     fmt::print("                should allow  should block\n");
     fmt::print("  says allow  {:>14}{:>14}\n  says block  {:>14}{:>14}\n", c.allow_allow, c.allow_block, c.block_allow,
                c.block_block);
@@ -109,7 +117,8 @@ Json GateLearner::state() const {
     return Json{{"steps", losses_.steps()}, {"loss_average", losses_.average()}, {"last_losses", losses_.last()}};
 }
 
-void GateLearner::restore(const Json& state) {
+void GateLearner::restore(const Json& json) {
+    const nn::Members state(json);
     losses_ = {state.at("steps"), state.at("loss_average"), state.at("last_losses").get<std::deque<double>>()};
 }
 

@@ -89,7 +89,7 @@ std::size_t Graph::kept_bytes() const {
 }
 
 Graph graph_of_step(Learner& learner, Index draw) {
-    Tape<float> tape;
+    Tape<float> tape({.recompute = true});
     const Tensor<float> loss = learner.loss(draw);
     Graph graph{.records = tape.records(), .leaves = {}};
     std::map<const void*, std::string> names;

@@ -16,7 +16,7 @@ Exit print_info(const RunFolder& run, bool json) {
             {{"name", entry.name}, {"shape", std::vector<Index>(entry.shape.begin(), entry.shape.end())}});
     }
     const auto step = weights.metadata().find("step");
-    const std::string steps = step == weights.metadata().end() ? "unknown" : step->second;
+    const std::string steps = step == weights.metadata().end() ? "an unknown number of" : step->second;
     const std::vector<Metric> metrics = run.read_metrics();
     if (json) {
         Json all = config;

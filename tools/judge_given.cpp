@@ -19,6 +19,19 @@ void refuse_shape(GradRow& row, const GivenArrays& given) {
     row.diagnosis = fmt::format("is {}, should be {}", to_string(array->second.shape), to_string(row.shape));
 }
 
+/// A place that only follows from which gradients are wrong may join mistakes that have nothing to do with each other:
+/// where none of them has a diagnosis of its own it is a hint, elsewhere not even that.
+void keep_what_is_proved(GradReport& report, const std::vector<GradRow>& before) {
+    if (!report.explanation || !report.explanation->diagnosis.starts_with("not a known mistake")) return;
+    const auto has_own = [](const GradRow& row) {
+        return differs(row) && !row.diagnosis.empty() && !row.diagnosis.ends_with('?');
+    };
+    if (std::ranges::none_of(before, has_own))
+        report.notes.push_back(fmt::format("perhaps one fault: {}", to_string(*report.explanation)));
+    report.explanation.reset();
+    report.rows = before;
+}
+
 /// The judgement of one set of files.
 class GivenJudge {
 public:
@@ -112,7 +125,9 @@ private:
             if (array == given_.end() || array->second.shape != row.shape) return;
             candidates.push_back(array->second.values);
         }
+        const std::vector<GradRow> before = report.rows;
         explain(report, subject_, candidates);
+        keep_what_is_proved(report, before);
     }
 
     bool is_output(const std::string& name) const {
@@ -203,7 +218,7 @@ AuditReport judge_given(const FileCase& item, Subject& subject, const std::strin
               {"first_departure", judge.departed() ? Json(*judge.departed()) : Json()},
               {"notes", report.notes}};
     if (report.explanation) json["cases"][0]["explanation"] = to_string(*report.explanation);
-    return {agree, std::move(json), report.text() + "\n"};
+    return {agree, std::move(json), text_of(report) + "\n"};
 }
 
 }  // namespace xtape::tools

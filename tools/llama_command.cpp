@@ -12,8 +12,6 @@
 #include <xtape/tools/text_run.hpp>
 #include <xtape/tools/trained.hpp>
 
-#include <map>
-
 #include <fmt/format.h>
 #include <CLI/App.hpp>
 
@@ -24,20 +22,17 @@ using models::Llama;
 using models::LlamaCache;
 using models::LlamaConfig;
 
-const std::map<std::string, Precision> precisions{{"f32", Precision::f32}, {"bf16", Precision::bf16}};
-const std::map<std::string, RopeForm> ropes{{"interleaved", RopeForm::interleaved},
-                                            {"half_split", RopeForm::half_split}};
-
-std::string rope_name(RopeForm form) { return form == RopeForm::interleaved ? "interleaved" : "half_split"; }
+const Choices<Precision> precisions{{"f32", Precision::f32}, {"bf16", Precision::bf16}};
+const Choices<RopeForm> ropes{{"interleaved", RopeForm::interleaved}, {"half_split", RopeForm::half_split}};
 
 Json to_json(const LlamaConfig& c) {
     return Json{{"vocab", c.vocab},       {"dim", c.dim},   {"layers", c.layers},   {"heads", c.heads},
                 {"kv_heads", c.kv_heads}, {"ffn", c.ffn},   {"context", c.context}, {"rope_theta", c.rope_theta},
-                {"norm_eps", c.norm_eps}, {"tied", c.tied}, {"init", c.init},       {"rope", rope_name(c.rope)}};
+                {"norm_eps", c.norm_eps}, {"tied", c.tied}, {"init", c.init},       {"rope", name_of(ropes, c.rope)}};
 }
 
-LlamaConfig config_of(const Json& config) {
-    return read_part(config, "config", [](const Json& json) {
+LlamaConfig config_of(const RunFolder& run) {
+    return read_part(run, "config", [](const auto& json) {
         return LlamaConfig{.vocab = json.at("vocab"),
                            .dim = json.at("dim"),
                            .layers = json.at("layers"),
@@ -48,7 +43,7 @@ LlamaConfig config_of(const Json& config) {
                            .rope_theta = json.at("rope_theta"),
                            .norm_eps = json.at("norm_eps"),
                            .tied = json.at("tied"),
-                           .rope = ropes.at(json.at("rope")),
+                           .rope = value_of(ropes, json.at("rope")),
                            .init = json.at("init")}
             .checked();
     });
@@ -97,8 +92,9 @@ void write_run(const std::filesystem::path& out, const Llama<float>& model, cons
     if (tokenizer.vocab() != config.vocab)
         throw FileError(
             fmt::format("convert: {} has {} tokens, the model {}", tokens.string(), tokenizer.vocab(), config.vocab));
+    check_finite(nn::parameters(model), from.string());
     const RunFolder run(out);
-    run.begin(false);
+    run.begin_converted();
     run.write_text("tokenizer.json", tokenizer.to_json());
     nn::save(run.file("model.safetensors"), model);
     run.write_text("config.json",
@@ -130,14 +126,8 @@ public:
         app.add_option("--rope-theta", config_.rope_theta, "The base of the rotary frequencies");
         app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(not_negative());
         app.add_flag("--tied", config_.tied, "The classifier is the token embedding");
-        app.add_option("--rope", config_.rope, "How channels pair up: interleaved or half_split")
-            ->transform(one_of(ropes))
-            ->type_name("TEXT")
-            ->default_str("interleaved");
-        app.add_option("--precision", precision_, "Of the products of matrices: f32 or bf16; weights stay in f32")
-            ->transform(one_of(precisions))
-            ->type_name("TEXT")
-            ->default_str("f32");
+        add_choice(app, "--rope", config_.rope, ropes, "How channels pair up");
+        add_choice(app, "--precision", precision_, precisions, "Of the products of matrices; weights stay in f32");
         app.add_option("--tokenizer", tokenizer_, "byte, char (the bytes that occur) or bpe (learned on the data)")
             ->check(CLI::IsMember({"byte", "char", "bpe"}));
         app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, 1 << 20));
@@ -149,11 +139,12 @@ public:
         set_threads(settings_.threads);
         set_product_precision(precision_);
         const models::Text text = open_text(settings_.data);
-        const models::Tokenizer tokenizer =
-            settings_.resume ? models::Tokenizer::from_json(RunFolder(settings_.out).read_text("tokenizer.json"))
-                             : models::Tokenizer::learn(tokenizer_, text, vocab_);
+        const models::Tokenizer tokenizer = settings_.resume
+                                                ? read_tokenizer<models::Tokenizer>(RunFolder(settings_.out))
+                                                : models::Tokenizer::learn(tokenizer_, text, vocab_);
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
+        if (settings_.resume) warn_of_unknown(text, tokenizer, source_of_text(settings_.data));
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         auto model = nn::build<Llama<float>>(config_, settings_.seed);
         AdamW<float> adamw(

@@ -37,8 +37,8 @@ Json to_json(const LrnnConfig& c) {
                 {"label_smoothing", c.label_smoothing}};
 }
 
-LrnnConfig sizes_of(const Json& config) {
-    return read_part(config, "config", [](const Json& json) {
+LrnnConfig sizes_of(const RunFolder& run) {
+    return read_part(run, "config", [](const auto& json) {
         return LrnnConfig{.vocab = json.at("vocab"),
                           .layers = json.at("layers"),
                           .dim = json.at("dim"),
@@ -53,9 +53,9 @@ LrnnConfig sizes_of(const Json& config) {
 }
 
 /// The form of the checkpoint that a run folder was made of; the usual one for a run of ours.
-LrnnCheckpointForm form_of(const Json& config) {
-    if (!config.contains("checkpoint")) return {};
-    return read_part(config, "checkpoint", [](const Json& json) {
+LrnnCheckpointForm form_of(const RunFolder& run) {
+    if (!run.read_config().contains("checkpoint")) return {};
+    return read_part(run, "checkpoint", [](const auto& json) {
         const LrnnCheckpointForm form{.version = json.at("version"), .unknown_byte = json.at("unknown_byte")};
         if (form.version < 1 || form.version > 2) throw ValueError(fmt::format("version is {}", form.version));
         return form;
@@ -144,10 +144,11 @@ public:
     Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         set_threads(settings_.threads);
         const models::Text text = open_text(settings_.data);
-        const models::Tokenizer tokenizer =
-            settings_.resume ? models::Tokenizer::from_json(RunFolder(settings_.out).read_text("tokenizer.json"))
-                             : models::Tokenizer::learn(tokenizer_, text, 0);
+        const models::Tokenizer tokenizer = settings_.resume
+                                                ? read_tokenizer<models::Tokenizer>(RunFolder(settings_.out))
+                                                : models::Tokenizer::learn(tokenizer_, text, 0);
         settle_sizes(text, tokenizer);
+        if (settings_.resume) warn_of_unknown(text, tokenizer, source_of_text(settings_.data));
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         models::EpochWindows windows(corpus.training(), config_.context, settings_.batch, settings_.seed);
         auto model = nn::build<Lrnn<float>>(config_, settings_.seed);
@@ -209,7 +210,7 @@ public:
         const RunFolder run(in);
         if (run.is_foreign() || run.read_config().at("model") != name()) return false;
         const Trained trained(run);
-        models::write_lrnn_checkpoint(out, trained.model, trained.tokenizer, form_of(run.read_config()));
+        models::write_lrnn_checkpoint(out, trained.model, trained.tokenizer, form_of(run));
         return true;
     }
 
@@ -233,7 +234,8 @@ private:
 
     void write_run(const models::LrnnCheckpoint& checkpoint, const std::filesystem::path& in,
                    const RunFolder& run) const {
-        run.begin(false);
+        check_finite(nn::parameters(checkpoint.model), in.string());
+        run.begin_converted();
         run.write_text("tokenizer.json", checkpoint.tokenizer.to_json());
         nn::save(run.file("model.safetensors"), checkpoint.model);
         const Json form{{"version", checkpoint.form.version}, {"unknown_byte", checkpoint.form.unknown_byte}};

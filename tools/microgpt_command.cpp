@@ -16,7 +16,6 @@
 #include <xtape/tools/trainer.hpp>
 
 #include <cmath>
-#include <map>
 
 #include <fmt/format.h>
 #include <CLI/App.hpp>
@@ -30,18 +29,11 @@ using models::MicrogptConfig;
 using models::NameTokenizer;
 using Names = std::vector<std::vector<std::int32_t>>;
 
-const std::map<std::string, MicrogptConfig::Norm> norms{{"none", MicrogptConfig::Norm::none},
-                                                        {"attention", MicrogptConfig::Norm::attention},
-                                                        {"full", MicrogptConfig::Norm::full}};
-const std::map<std::string, MicrogptConfig::Act> acts{{"relu", MicrogptConfig::Act::relu},
-                                                      {"relu_squared", MicrogptConfig::Act::relu_squared}};
-
-template <class Value> std::string name_of(const std::map<std::string, Value>& names, Value value) {
-    for (const auto& [name, known] : names) {
-        if (known == value) return name;
-    }
-    return {};
-}
+const Choices<MicrogptConfig::Norm> norms{{"none", MicrogptConfig::Norm::none},
+                                          {"attention", MicrogptConfig::Norm::attention},
+                                          {"full", MicrogptConfig::Norm::full}};
+const Choices<MicrogptConfig::Act> acts{{"relu", MicrogptConfig::Act::relu},
+                                        {"relu_squared", MicrogptConfig::Act::relu_squared}};
 
 Json to_json(const MicrogptConfig& c) {
     return Json{
@@ -50,16 +42,16 @@ Json to_json(const MicrogptConfig& c) {
         {"act", name_of(acts, c.act)}};
 }
 
-MicrogptConfig config_of(const Json& config) {
-    return read_part(config, "config", [](const Json& json) {
+MicrogptConfig config_of(const RunFolder& run) {
+    return read_part(run, "config", [](const auto& json) {
         const MicrogptConfig settings{.vocab = json.at("vocab"),
                                       .dim = json.at("dim"),
                                       .heads = json.at("heads"),
                                       .ffn = json.at("ffn"),
                                       .block = json.at("block"),
                                       .layers = json.at("layers"),
-                                      .norm = norms.at(json.at("norm")),
-                                      .act = acts.at(json.at("act")),
+                                      .norm = value_of(norms, json.at("norm")),
+                                      .act = value_of(acts, json.at("act")),
                                       .init = json.at("init")};
         settings.check();
         return settings;
@@ -67,10 +59,19 @@ MicrogptConfig config_of(const Json& config) {
 }
 
 std::string read_data(const std::string& path) {
-    return path.empty() ? std::string(models::built_in_names()) : nn::read_file(path);
+    return path.empty() ? std::string(models::built_in_names()) : nn::read_file(path, data_limit);
 }
 
 std::string source_of(const std::string& path) { return path.empty() ? "the built-in names" : path; }
+
+models::NameCorpus read_corpus(const std::string& text, const NameTokenizer& tokenizer, int block,
+                               const std::string& source) {
+    models::NameCorpus corpus = models::read_names(text, tokenizer, block, source);
+    if (corpus.unknown > 0)
+        fmt::print(stderr, "xtape: {}: {} characters are not in the vocabulary of {} tokens, and are left out\n",
+                   source, corpus.unknown, tokenizer.vocab());
+    return corpus;
+}
 
 /// The mean loss over names, a fixed number at a time, weighed by their positions.
 double loss_over(const Microgpt<float>& model, std::span<const std::vector<std::int32_t>> names) {
@@ -151,14 +152,8 @@ public:
                    ->always_capture_default(false);
         app.add_option("--ctx", config_.block, "The most positions of a name");
         app.add_option("--init", config_.init, "Standard deviation of the initial values")->check(not_negative());
-        app.add_option("--norm", config_.norm, "Where norms stand: none, attention or full")
-            ->transform(one_of(norms))
-            ->type_name("TEXT")
-            ->default_str("attention");
-        app.add_option("--act", config_.act, "Of the FFN: relu or relu_squared")
-            ->transform(one_of(acts))
-            ->type_name("TEXT")
-            ->default_str("relu");
+        add_choice(app, "--norm", config_.norm, norms, "Where norms stand");
+        add_choice(app, "--act", config_.act, acts, "Of the FFN");
         app.add_option("--tokenizer", tokenizer_, "letters (a to z), or char: what occurs in the data")
             ->check(CLI::IsMember({"letters", "char"}));
     }
@@ -169,11 +164,13 @@ public:
         if (ffn_->count() == 0) config_.ffn = 4 * config_.dim;
         set_threads(settings_.threads);
         const std::string text = read_data(settings_.data);
-        const NameTokenizer tokenizer =
-            tokenizer_ == "char" ? NameTokenizer::from_text(text) : NameTokenizer::letters();
+        const NameTokenizer tokenizer = settings_.resume ? read_tokenizer<NameTokenizer>(RunFolder(settings_.out))
+                                        : tokenizer_ == "char"
+                                            ? NameTokenizer::from_text(text, source_of(settings_.data))
+                                            : NameTokenizer::letters();
         config_.vocab = tokenizer.vocab();
         config_.check();
-        models::NameCorpus corpus = models::read_names(text, tokenizer, config_.block, source_of(settings_.data));
+        models::NameCorpus corpus = read_corpus(text, tokenizer, config_.block, source_of(settings_.data));
         nn::Rng rng(settings_.seed);
         rng.shuffle(corpus.names);
         if (corpus.names.size() < 2 && settings_.val_fraction > 0)
@@ -207,9 +204,9 @@ public:
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
         const Trained trained(run);
-        const models::NameCorpus corpus =
-            models::read_names(nn::read_file(data), trained.tokenizer, trained.model.config().block, data.string());
-        const double loss = loss_over(trained.model, corpus.names);
+        const models::NameCorpus corpus = read_corpus(nn::read_file(data, data_limit), trained.tokenizer,
+                                                      trained.model.config().block, data.string());
+        const double loss = finite(loss_over(trained.model, corpus.names));
         if (json)
             fmt::print("{}\n",
                        one_line({{"loss", loss}, {"perplexity", std::exp(loss)}, {"names", corpus.names.size()}}));

@@ -27,7 +27,7 @@ double measure_product_rate() {
 std::vector<ProfileRow> profile_step(Learner& learner, Index draw) {
     std::vector<ProfileRow> rows;
     {
-        Tape<float> tape({.profile = true});
+        Tape<float> tape({.profile = true, .recompute = true});
         tape.backward(learner.loss(draw));
         for (const ProfileRow& row : tape.profile()) {
             auto known = std::ranges::find(rows, row.op, &ProfileRow::op);

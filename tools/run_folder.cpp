@@ -3,10 +3,11 @@
 #include <xtape/tools/run_folder.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <sstream>
+
+#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -34,32 +35,73 @@ std::string differences(const std::string& name, const Json& was, const Json& is
 
 }  // namespace
 
+void check_writable(const std::string& flag, const std::filesystem::path& file) {
+    if (file.empty()) return;
+    const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+    std::error_code none;
+    if (!std::filesystem::is_directory(folder, none))
+        throw FileError(fmt::format("{} {}: there is no folder {}", flag, file.string(), folder.string()));
+    if (std::filesystem::is_directory(file, none))
+        throw FileError(fmt::format("{} {}: that is a folder", flag, file.string()));
+    if (::access(folder.c_str(), W_OK) != 0)
+        throw FileError(fmt::format("{} {}: nothing can be written into {}", flag, file.string(), folder.string()));
+}
+
 bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.json")); }
+
+std::filesystem::path RunFolder::weights() const {
+    const std::filesystem::path path = file(best_ ? "best.safetensors" : "model.safetensors");
+    if (best_ && std::filesystem::is_directory(path_) && !std::filesystem::exists(path))
+        throw FileError(fmt::format(
+            "{}: there is no best.safetensors: no part of the data was held out by --val-fraction", path_.string()));
+    return path;
+}
 
 bool RunFolder::is_foreign() const {
     if (!holds_run()) return false;
     try {
         const Json config = parse_json(read_text("config.json"));
         return config.is_object() && !config.contains("model");
-    } catch (const Json::exception&) {
+    } catch (const FileError&) {
         return false;
     }
 }
 
-void RunFolder::begin(bool overwrite) const {
+bool RunFolder::is_taken() const {
+    const auto is_there = [&](std::string_view name) { return std::filesystem::exists(file(name)); };
+    if (is_there("model.safetensors") || is_there("best.safetensors")) return true;
+    if (std::ranges::none_of(files, is_there)) return false;
+    try {
+        read_config();  // of a run that came to nothing; else the files are somebody's
+        return false;
+    } catch (const FileError&) {
+        return true;
+    }
+}
+
+void RunFolder::make_empty(std::string_view command) const {
     if (std::filesystem::exists(path_) && !std::filesystem::is_directory(path_))
-        throw FileError(fmt::format("train: {} is not a folder", path_.string()));
-    const bool has_weights = std::ranges::any_of(std::array{"model.safetensors", "best.safetensors"},
-                                                 [&](const char* name) { return std::filesystem::exists(file(name)); });
-    if (holds_run() && (has_weights || is_foreign()) && !overwrite)
+        throw FileError(fmt::format("{}: {} is not a folder", command, path_.string()));
+    std::error_code error;
+    std::filesystem::create_directories(path_, error);
+    if (error)
+        throw FileError(fmt::format("{}: cannot make the folder {}: {}", command, path_.string(), error.message()));
+    for (const std::string_view name : files) std::filesystem::remove(file(name), error);
+}
+
+void RunFolder::begin(bool overwrite) const {
+    if (is_taken() && !overwrite)
         throw UsageError(
             fmt::format("train: {} holds a run; say --resume to go on with it, --overwrite to replace it, "
                         "or --out for another folder",
                         path_.string()));
-    std::error_code error;
-    std::filesystem::create_directories(path_, error);
-    if (error) throw FileError(fmt::format("train: cannot make the folder {}: {}", path_.string(), error.message()));
-    for (const std::string_view name : files) std::filesystem::remove(file(name), error);
+    make_empty("train");
+}
+
+void RunFolder::begin_converted() const {
+    if (is_taken())
+        throw UsageError(fmt::format("convert: {} holds a run already; name another folder", path_.string()));
+    make_empty("convert");
 }
 
 Json RunFolder::read_config() const {
@@ -68,9 +110,9 @@ Json RunFolder::read_config() const {
     const std::string text = read_text("config.json");
     try {
         Json config = parse_json(text);
-        config.at("model").get<std::string>();
+        (void)nn::Members(config).at("model").get<std::string>();
         return config;
-    } catch (const Json::exception& error) {
+    } catch (const FileError& error) {
         throw FileError(fmt::format("{}: {}", file("config.json").string(), error.what()));
     }
 }
@@ -80,7 +122,14 @@ Json RunFolder::flags_of(std::string_view model) const {
     if (config.at("model") != model)
         throw UsageError(fmt::format("train: {} holds a run of {}, not of {}", path_.string(),
                                      config.at("model").get<std::string>(), model));
-    return config.value("flags", Json::object());
+    if (!std::filesystem::exists(file("optimizer.safetensors")))
+        throw FileError(
+            fmt::format("train: {} has no optimizer.safetensors, so there is no course to go on with", path_.string()));
+    Json flags = config.value("flags", Json::object());
+    const auto is_text = [](const Json& flag) { return flag.is_string(); };
+    if (!flags.is_object() || !std::ranges::all_of(flags, is_text))
+        throw FileError(fmt::format("{}: the flags are not texts by name", file("config.json").string()));
+    return flags;
 }
 
 void RunFolder::check_same(const Json& wanted) const {
@@ -112,10 +161,11 @@ std::vector<Metric> RunFolder::read_metrics() const {
     std::istringstream lines(read_text("metrics.jsonl"));
     for (std::string line; std::getline(lines, line);) {
         try {
-            const Json parsed = parse_json(line);
+            const Json all = parse_json(line);
+            const nn::Members parsed(all);
             const double nan = std::numeric_limits<double>::quiet_NaN();
             metrics.push_back({parsed.at("step"), parsed.at("loss"), parsed.value("val_loss", nan)});
-        } catch (const Json::exception&) {
+        } catch (const FileError&) {
             throw FileError(fmt::format("{}: line {} is broken", file("metrics.jsonl").string(), metrics.size() + 1));
         }
     }

@@ -5,6 +5,7 @@
 
 #include <xtape/nn/json.hpp>
 
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -20,6 +21,12 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+/// Before a long work: throws FileError where its result, of which `flag` speaks, could not be written.
+void check_writable(const std::string& flag, const std::filesystem::path& file);
+
+/// Of a file that is read into memory as a whole: /dev/zero has an end too.
+constexpr std::uint64_t data_limit = std::uint64_t{1} << 30;
+
 /// The mean loss of the steps up to one, for metrics.jsonl and loss.svg.
 struct Metric {
     std::int64_t step;
@@ -34,7 +41,8 @@ public:
 
     const std::filesystem::path& path() const { return path_; }
     std::filesystem::path file(std::string_view name) const { return path_ / name; }
-    std::filesystem::path weights() const { return file(best_ ? "best.safetensors" : "model.safetensors"); }
+    /// Throws FileError where the best ones are wanted and there are none.
+    std::filesystem::path weights() const;
     /// Whether a run has been started here.
     bool holds_run() const;
     /// Whether its config.json is another program's: it names no model of ours.
@@ -42,10 +50,13 @@ public:
     /// Makes the folder ready for a new run. Throws UsageError when it holds one and `overwrite` is not said,
     /// FileError when it cannot be made.
     void begin(bool overwrite) const;
+    /// The same for a run that `xtape convert` writes, which replaces none.
+    void begin_converted() const;
 
     /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
     Json read_config() const;
-    /// The flags that the run here was made with. Throws UsageError when it is another model's.
+    /// The flags that the run here was made with, to go on with it. Throws UsageError when it is another model's,
+    /// FileError where it has no checkpoint to go on from.
     Json flags_of(std::string_view model) const;
     /// Throws UsageError when the run here was made with another config or seed than `wanted` says.
     void check_same(const Json& wanted) const;
@@ -56,6 +67,10 @@ public:
     std::vector<Metric> read_metrics() const;
 
 private:
+    /// Whether a file that a run would replace is more than the beginning of a run.
+    bool is_taken() const;
+    void make_empty(std::string_view command) const;
+
     std::filesystem::path path_;
     bool best_;
 };

@@ -1,6 +1,8 @@
 #include <xtape/models/text/prose_corpus.hpp>
 #include <xtape/tools/text_run.hpp>
+#include <xtape/tools/trained.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -13,6 +15,29 @@ models::Text open_text(const std::string& path) {
 }
 
 std::string source_of_text(const std::string& path) { return path.empty() ? "the built-in text" : path; }
+
+void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenizer, const std::string& source) {
+    std::ptrdiff_t unknown = 0;
+    text.for_each_piece([&](std::string_view piece) {
+        unknown += std::ranges::count_if(piece, [&](char byte) { return !tokenizer.knows(byte); });
+    });
+    if (unknown > 0)
+        fmt::print(stderr,
+                   "xtape: {}: {} of {} bytes are not in the run's vocabulary of {} char tokens, and are read as its "
+                   "first\n",
+                   source, unknown, text.size(), tokenizer.vocab());
+}
+
+void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer) {
+    const auto unknown = std::ranges::find_if(prompt, [&](char byte) { return !tokenizer.knows(byte); });
+    if (unknown == prompt.end()) return;
+    const auto inside = [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; };  // of UTF-8
+    auto begin = unknown, end = unknown + 1;
+    while (begin != prompt.begin() && inside(*begin)) --begin;
+    while (end != prompt.end() && inside(*end)) ++end;
+    throw ValueError(fmt::format("generate: `{}` of the prompt is not in the run's vocabulary of {} char tokens",
+                                 std::string(begin, end), tokenizer.vocab()));
+}
 
 double loss_over(const models::TextCorpus& corpus, std::span<const models::Window> windows, std::size_t at_once,
                  const std::function<Tensor<float>(const models::Batch&)>& loss) {
@@ -63,6 +88,7 @@ Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& 
     const models::SamplerOptions how{.temperature = settings.temperature < 0 ? 0.8 : settings.temperature,
                                      .top_k = settings.top_k,
                                      .top_p = settings.top_p < 0 ? speech.top_p : settings.top_p};
+    check_prompt(settings.prompt, tokenizer);
     nn::Rng rng(settings.seed);
     Json samples = Json::array();
     for (int i = 0; i < std::max(1, settings.samples); ++i) {
@@ -79,9 +105,11 @@ Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& 
 
 Exit eval_text(const models::Tokenizer& tokenizer, const std::filesystem::path& data, Index context, bool json,
                const std::function<Tensor<float>(const models::Batch&)>& loss) {
-    const models::TextCorpus corpus(models::Text::open(data), tokenizer, 0, data.string());
+    const models::Text text = models::Text::open(data);
+    const models::TextCorpus corpus(text, tokenizer, 0, data.string());
+    warn_of_unknown(text, tokenizer, data.string());
     const auto windows = models::side_by_side_windows(corpus.training(), context);
-    const double value = loss_over(corpus, windows, 16, loss);
+    const double value = finite(loss_over(corpus, windows, 16, loss));
     if (json)
         fmt::print("{}\n", one_line({{"loss", value}, {"perplexity", std::exp(value)}, {"tokens", corpus.size()}}));
     else

@@ -22,6 +22,11 @@ namespace xtape::tools {
 models::Text open_text(const std::string& path);
 std::string source_of_text(const std::string& path);
 
+/// Says on standard error how many bytes of a text a run's char vocabulary does not hold, if any.
+void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenizer, const std::string& source);
+/// Throws ValueError that names the first character of a prompt that the vocabulary does not hold.
+void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer);
+
 /// The mean loss of windows of a corpus, `at_once` of them a batch, weighed by their positions.
 double loss_over(const models::TextCorpus& corpus, std::span<const models::Window> windows, std::size_t at_once,
                  const std::function<Tensor<float>(const models::Batch&)>& loss);

@@ -5,6 +5,7 @@
 #include <xtape/tools/flags.hpp>
 #include <xtape/tools/profile.hpp>
 #include <xtape/tools/progress.hpp>
+#include <xtape/tools/trained.hpp>
 #include <xtape/tools/trainer.hpp>
 
 #include <algorithm>
@@ -127,20 +128,28 @@ void save(Learner& learner, const Course& course, const RunFolder& run) {
 
 Course restore(Learner& learner, const RunFolder& run) {
     const nn::Metadata metadata = nn::load_arrays(run.file("optimizer.safetensors"), checkpoint_arrays(learner));
+    std::vector<nn::NamedConst<float>> weights;
+    for (const auto& [name, parameter] : learner.parameters()) weights.push_back({name, parameter});
+    check_finite(weights, run.file("optimizer.safetensors").string());
     Course course;
     try {
-        const Json trainer = parse_json(metadata.at("trainer"));
+        const auto text = metadata.find("trainer");
+        if (text == metadata.end()) throw FileError("it has none");
+        const Json all = parse_json(text->second);
+        const nn::Members trainer(all);
         course.step = trainer.at("step");
+        if (course.step < 0 || course.step > 1'000'000'000'000'000)
+            throw FileError(fmt::format("step is {}", course.step));
         course.last_losses = trainer.at("last_losses").get<std::deque<double>>();
         course.interval_sum = trainer.at("interval_sum");
         course.interval = trainer.at("interval");
         course.training_seconds = trainer.at("training_seconds");
         course.tokens = trainer.at("tokens");
-        if (trainer.at("best_val_loss").is_number()) course.best_validation = trainer.at("best_val_loss");
+        if (!trainer.at("best_val_loss").json().is_null()) course.best_validation = trainer.at("best_val_loss");
         course.epoch_sum = trainer.at("epoch_sum");
         course.epoch_steps = trainer.at("epoch_steps");
-        if (trainer.at("best_epoch_loss").is_number()) course.best_epoch = trainer.at("best_epoch_loss");
-        if (trainer.contains("model")) learner.restore(trainer.at("model"));
+        if (!trainer.at("best_epoch_loss").json().is_null()) course.best_epoch = trainer.at("best_epoch_loss");
+        if (all.contains("model")) learner.restore(all.at("model"));
     } catch (const std::exception& error) {
         throw FileError(fmt::format("{}: the state of the trainer is broken: {}",
                                     run.file("optimizer.safetensors").string(), error.what()));
@@ -177,12 +186,13 @@ std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>
     const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
     for (Index micro = 0; micro < settings.accumulate; ++micro) {
         const Index draw = course.step * settings.accumulate + micro;
-        Tape<float> tape;
+        Tape<float> tape({.recompute = true});
         const Tensor<float> loss = learner.loss(draw);
         const double value = loss.item();
         if (!std::isfinite(value))
             return skip(learner, parameters,
-                        fmt::format("the loss is {} at step {}{}", value, course.step + 1, culprit(learner, draw)));
+                        fmt::format("the loss is {} at step {}{}", std::isnan(value) ? "NaN" : "infinite",
+                                    course.step + 1, culprit(learner, draw)));
         tape.backward(loss, Tensor<float>::full({}, share));
         total += value * static_cast<double>(share);
         course.tokens += learner.tokens();
@@ -207,6 +217,34 @@ void end_epoch(Course& course, Index epoch, Progress& progress) {
     course.epoch_steps = 0;
 }
 
+/// The flags that were given to `xtape train MODEL`, for config.json; not those about this one call.
+Json given_flags(const CLI::App& app) {
+    constexpr std::string_view of_one_call[] = {"out",  "resume",     "overwrite", "quiet",
+                                                "json", "stop-after", "threads",   "profile"};
+    Json flags = Json::object();
+    for (const CLI::Option* option : app.get_options()) {
+        const std::string name = option->get_single_name();
+        if (option->count() > 0 && std::ranges::find(of_one_call, name) == std::end(of_one_call))
+            flags[name] = option->results().back();
+    }
+    return flags;
+}
+
+/// Sets the flags of an earlier call that this one does not give.
+void restore_flags(CLI::App& app, const Json& flags, const RunFolder& run) {
+    for (const auto& [name, value] : flags.items()) {
+        try {
+            CLI::Option* option = app.get_option("--" + name);
+            if (option->count() > 0) continue;
+            option->add_result(value.get<std::string>());
+            option->run_callback();
+        } catch (const std::exception& error) {
+            throw FileError(
+                fmt::format("{}: the flag --{} is broken: {}", run.file("config.json").string(), name, error.what()));
+        }
+    }
+}
+
 /// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
 /// run. Throws UsageError where it holds another.
 void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const PreparedCourse& course) {
@@ -219,6 +257,27 @@ void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::A
     run.begin(settings.overwrite);
     run.write_text("tokenizer.json", course.tokenizer);
     run.write_text("config.json", print_json(all, 1));
+}
+
+/// A run keeps the tokenizer that it began with: throws UsageError where this call gives flags of another.
+void refuse_other_tokenizer(const CLI::App& app, const Json& flags, const RunFolder& run) {
+    std::string changes;
+    for (const char* name : {"tokenizer", "vocab"}) {
+        const CLI::Option* option = app.get_option_no_throw(std::string("--") + name);
+        if (option == nullptr || option->count() == 0) continue;
+        const std::string was = flags.value(name, option->get_default_str()), is = option->results().back();
+        if (is != was) changes += fmt::format("{}{} was {}, now it is {}", changes.empty() ? "" : "; ", name, was, is);
+    }
+    if (!changes.empty())
+        throw UsageError(fmt::format("train: {} holds another run: {}", run.path().string(), changes));
+}
+
+void say_nothing_is_left(const RunFolder& run, Index done, const TrainSettings& settings) {
+    const bool whole = done >= settings.steps;
+    fmt::print(
+        stderr, "xtape: train: {} has done {} steps already, {}; give {} to go on\n", run.path().string(), done,
+        whole ? fmt::format("and its course has {}", settings.steps) : std::string("not fewer than --stop-after says"),
+        whole ? "a larger --steps" : "a larger --stop-after, or none,");
 }
 
 /// Prints the result, as a JSON object with what else a model has to say, or in two lines. Gives the exit status.
@@ -250,12 +309,14 @@ Exit print_result(const TrainResult& result, const TrainSettings& settings, cons
 
 void bind(CLI::App& app, TrainSettings& s) {
     app.option_defaults()->always_capture_default();
-    app.add_option("--data", s.data, "Training data; a built-in corpus unless given")->type_name("FILE");
-    app.add_option("--out", s.out, "The run folder")->type_name("DIR");
+    app.add_option("--data", s.data, "Training data; a built-in corpus unless given")
+        ->type_name("FILE")
+        ->check(not_empty());
+    app.add_option("--out", s.out, "The run folder")->type_name("DIR")->check(not_empty());
     app.add_option("--steps", s.steps, "Optimizer steps of the course")->check(positive());
     app.add_option("--batch", s.batch, "Examples a batch")->check(positive());
     app.add_option("--lr", s.lr, "Learning rate at its height")->check(not_negative());
-    app.add_option("--seed", s.seed, "Of initial values and the order of the data");
+    app.add_option("--seed", s.seed, "Of initial values and the order of the data")->check(seed());
     app.add_option("--threads", s.threads, "Threads; 0 for all")->check(between(0, 1024));
     app.add_option("--val-fraction", s.val_fraction, "Part of the data held out")->check(between(0.0, 0.9));
     app.add_option("--eval-every", s.eval_every, "Steps between evaluations; 0 for one at the end")
@@ -275,37 +336,13 @@ void bind(CLI::App& app, TrainSettings& s) {
     app.add_flag("--json", s.json, "Print one JSON object, and nothing else");
 }
 
-Json given_flags(const CLI::App& app) {
-    constexpr std::string_view of_one_call[] = {"out",  "resume",     "overwrite", "quiet",
-                                                "json", "stop-after", "threads",   "profile"};
-    Json flags = Json::object();
-    for (const CLI::Option* option : app.get_options()) {
-        const std::string name = option->get_single_name();
-        if (option->count() > 0 && std::ranges::find(of_one_call, name) == std::end(of_one_call))
-            flags[name] = option->results().back();
-    }
-    return flags;
-}
-
-void restore_flags(CLI::App& app, const Json& flags) {
-    for (const auto& [name, value] : flags.items()) {
-        try {
-            CLI::Option* option = app.get_option("--" + name);
-            if (option->count() > 0) continue;
-            option->add_result(value.get<std::string>());
-            option->run_callback();
-        } catch (const std::exception& error) {
-            throw FileError(fmt::format("config.json: the flag --{} is broken: {}", name, error.what()));
-        }
-    }
-}
-
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {
     const InterruptHandler handler;
     const Clock::time_point begin = Clock::now();
     std::vector<nn::Named<float>> parameters = learner.parameters();
     Course course = settings.resume ? restore(learner, run) : Course{};
     const Index end = settings.stop_after > 0 ? std::min(settings.steps, settings.stop_after) : settings.steps;
+    if (course.step >= end) say_nothing_is_left(run, course.step, settings);
     const Index metric_every = std::max<Index>(1, settings.steps / 200);
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const double product_rate = settings.profile ? measure_product_rate() : 0;
@@ -359,7 +396,12 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 
 Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
     const RunFolder run(settings.out);
-    if (settings.resume) restore_flags(app, run.flags_of(model.name()));
+    if (settings.resume) {
+        const Json flags = run.flags_of(model.name());
+        refuse_other_tokenizer(app, flags, run);
+        check_writable("--out", run.weights());
+        restore_flags(app, flags, run);
+    }
     return model.prepare([&](const PreparedCourse& course) {
         begin_run(run, settings, app, course);
         if (!settings.quiet && !settings.json) fmt::print("{}: {}\n", model.name(), course.summary);

@@ -38,11 +38,6 @@ struct TrainSettings {
 
 void bind(CLI::App& app, TrainSettings& settings);
 
-/// The flags that were given to `xtape train MODEL`, for config.json; not those about this one call.
-Json given_flags(const CLI::App& app);
-/// Sets the flags of an earlier call that this one does not give. Throws FileError for what is not a flag.
-void restore_flags(CLI::App& app, const Json& flags);
-
 /// A model in training, as the trainer sees it.
 class Learner {
 public:

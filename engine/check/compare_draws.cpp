@@ -21,6 +21,8 @@ std::vector<double> widened(const Tensor<double>& x) {
     return x ? std::vector<double>(x.values().begin(), x.values().end()) : std::vector<double>();
 }
 
+constexpr const char* overwritten = "overwritten instead of accumulated";
+
 int weight(const GradRow& row) {
     constexpr std::array<Verdict, 5> order{Verdict::unreached, Verdict::vacuous, Verdict::agree, Verdict::never_written,
                                            Verdict::differs};
@@ -96,7 +98,7 @@ GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T
                                                        {}});
         if (!options.accumulates) continue;
         for (double& v : one.candidate) v /= 2;
-        one.hypotheses.push_back({"overwritten instead of accumulated", one.truth});
+        one.hypotheses.push_back({overwritten, one.truth});
         for (double& v : one.hypotheses.back().gradient) v /= 2;
     }
     const JudgeOptions judging{.precision = sizeof(T) == 4 ? "f32" : "f64",
@@ -114,7 +116,8 @@ GradReport judge_draw(const Forward& forward, const Draw& draw, const Backward<T
                                         relative(noise.back(), draw.truth.y),
                                         {}},
                                        judging);
-    explain(report, forward.f64, draw.inputs, draw.cotangent, evidence);
+    if (std::ranges::count(report.rows, overwritten, &GradRow::diagnosis) == 0)  // which is no fault of the mathematics
+        explain(report, forward.f64, draw.inputs, draw.cotangent, evidence);
     return report;
 }
 
@@ -203,6 +206,14 @@ void judge_all(GradReport& report, const Forward& forward, std::span<const Trial
     for (const std::string& note : found.notes) add_note(report, note);
 }
 
+/// Where a gradient is wrong in both precisions, f64 says how: in f32 rounding may hide it. The rows of f32 come first.
+void tell_one_story(GradReport& report, std::size_t inputs) {
+    for (std::size_t i = 0; i < inputs; ++i) {
+        const GradRow& f64 = report.rows[inputs + i];
+        if (differs(report.rows[i]) && differs(f64) && !f64.diagnosis.empty()) report.rows[i].diagnosis = f64.diagnosis;
+    }
+}
+
 }  // namespace
 
 GradReport compare(const TensorFunction<double>& forward64, const TensorFunction<float>& forward32,
@@ -217,6 +228,7 @@ GradReport compare(const TensorFunction<double>& forward64, const TensorFunction
     GradReport report{.check = "compare", .seed = options.seed, .factor = options.factor};
     if (backward32) judge_all(report, forward, trials, backward32, options);
     if (backward64) judge_all(report, forward, trials, backward64, options);
+    if (backward32 && backward64) tell_one_story(report, inputs.size());
     if (!report.forward) report.notes.emplace_back("the forward was not compared: return its output from the backward");
     return report;
 }

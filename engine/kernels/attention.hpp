@@ -15,6 +15,7 @@ struct Attention {
     double scale;
     const std::int32_t* offsets;
     Index sequences;
+    bool bf16 = false;  ///< the products of float are of operands rounded to bfloat16, where that pays
 };
 
 /// o_t = Σ_{s≤t} softmax_s(scale q_t·k_s) v_s for each head; lse has the log of the softmax's sum, `heads` a row.

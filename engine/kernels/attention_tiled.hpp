@@ -4,7 +4,7 @@
 // comes.
 
 #include <xtape/engine/kernels/attention.hpp>
-#include <xtape/engine/kernels/gemm.hpp>
+#include <xtape/engine/kernels/gemm_bf16.hpp>
 #include <xtape/engine/kernels/softmax_row.hpp>
 
 #include <cmath>
@@ -81,6 +81,18 @@ template <class T> void scale_row(T* x, Index n, T factor) {
     for_batches<T>(n, [&](Index i, auto count) { put(x + i, get(x + i, count) * by, count); });
 }
 
+/// A product of matrices that are tiles or fit them.
+template <class T> void multiply(const Attention& a, const Gemm& g, const T* x, const T* y, T* z) {
+    if constexpr (std::is_same_v<T, float>) {
+        constexpr Index most = key_tile * 128;
+        if (a.bf16 && worth_bf16(g) && bf16_scratch(g) <= most) {
+            Local<float, most> scratch;
+            return gemm_bf16(g, x, y, z, nullptr, scratch.data());
+        }
+    }
+    gemm(g, x, y, z);
+}
+
 /// Output and log-sum-exp of the queries [begin, begin + rows).
 template <class T>
 void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Index rows, const T* q, const T* k,
@@ -93,16 +105,17 @@ void attend_block(const Attention& a, const HeadOfSequence& s, Index begin, Inde
     const Index keys = s.visible(begin + rows - 1, 0, s.keys);
     for (Index key = 0; key < keys; key += key_tile) {
         const Index columns = std::min(key_tile, keys - key), at = k_at + key * k_row;
-        gemm<T>({.transpose_b = true, .m = rows, .n = columns, .k = h, .lda = q_row, .ldb = k_row, .ldc = key_tile},
-                q + q_at, k + at, scores.data());
+        multiply(a, {.transpose_b = true, .m = rows, .n = columns, .k = h, .lda = q_row, .ldb = k_row, .ldc = key_tile},
+                 q + q_at, k + at, scores.data());
         softmax.add_tile(scores.data(), rows, columns, static_cast<T>(a.scale),
                          [&](Index r) { return s.visible(begin + r, key, columns); });
         for (Index r = 0; r < rows && key > 0; ++r) {
             const T shrink = softmax.shrink[r];
             if (shrink != T(1)) scale_row(o + r * q_row, h, shrink);
         }
-        gemm<T>({.m = rows, .n = h, .k = columns, .lda = key_tile, .ldb = k_row, .ldc = q_row, .accumulate = key > 0},
-                scores.data(), v + at, o);
+        multiply(a,
+                 {.m = rows, .n = h, .k = columns, .lda = key_tile, .ldb = k_row, .ldc = q_row, .accumulate = key > 0},
+                 scores.data(), v + at, o);
     }
     lse += (s.query + begin) * a.heads + s.head;
     for (Index r = 0; r < rows; ++r) {
@@ -149,8 +162,8 @@ void attend_block_backward(const Attention& a, const HeadOfSequence& s, Index be
         const Index columns = std::min(key_tile, keys - key), at = k_at + key * k_row;
         const Gemm over_width{
             .transpose_b = true, .m = rows, .n = columns, .k = h, .lda = q_row, .ldb = k_row, .ldc = key_tile};
-        gemm(over_width, q, in.k + at, scores.data());  // S = Q Kᵀ
-        gemm(over_width, d_o, in.v + at, d_p.data());   // dP = dO Vᵀ
+        multiply(a, over_width, q, in.k + at, scores.data());  // S = Q Kᵀ
+        multiply(a, over_width, d_o, in.v + at, d_p.data());   // dP = dO Vᵀ
         for (Index r = 0; r < rows; ++r)
             backward_row(scores.data() + r * key_tile, d_p.data() + r * key_tile, s.visible(begin + r, key, columns),
                          columns, static_cast<T>(a.scale), lse[r * a.heads], delta[r]);
@@ -162,8 +175,8 @@ void attend_block_backward(const Attention& a, const HeadOfSequence& s, Index be
                                 .ldb = q_row,
                                 .ldc = k_row,
                                 .accumulate = true};
-        if (out.dv != nullptr) gemm(over_queries, scores.data(), d_o, out.dv + at);  // dV += Pᵀ dO
-        if (out.dk != nullptr) gemm(over_queries, d_p.data(), q, out.dk + at);       // dK += dSᵀ Q
+        if (out.dv != nullptr) multiply(a, over_queries, scores.data(), d_o, out.dv + at);  // dV += Pᵀ dO
+        if (out.dk != nullptr) multiply(a, over_queries, d_p.data(), q, out.dk + at);       // dK += dSᵀ Q
         const Gemm over_keys{.m = rows,
                              .n = h,
                              .k = columns,
@@ -171,7 +184,7 @@ void attend_block_backward(const Attention& a, const HeadOfSequence& s, Index be
                              .ldb = k_row,
                              .ldc = q_row,
                              .accumulate = out.add_q || key > 0};
-        if (out.dq != nullptr) gemm(over_keys, d_p.data(), in.k + at, out.dq + q_at);  // dQ += dS K
+        if (out.dq != nullptr) multiply(a, over_keys, d_p.data(), in.k + at, out.dq + q_at);  // dQ += dS K
     }
 }
 

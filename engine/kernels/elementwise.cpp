@@ -62,14 +62,40 @@ template <class T> void RowWalk<T>::next() {
     }
 }
 
+namespace {
+
+template <class T, class Body> void each_run(const Plan& plan, const T* const* x, const Body& body) {
+    const bool threaded = worth_threads_over<T>(plan.elements(), plan.operands);
+    if (plan.rows == 1) {
+        parallel_for(plan.columns, tile_size, threaded, [&](Index begin, Index end) {
+            std::array<const T*, most_operands> at{};
+            for (std::size_t k = 0; k + 1 < plan.operands; ++k) at[k] = x[k] + begin * plan.step[k + 1];
+            body(end - begin, begin * plan.step[0], at.data());
+        });
+        return;
+    }
+    parallel_for(plan.rows, std::max<Index>(1, tile_size / plan.columns), threaded, [&](Index begin, Index end) {
+        RowWalk<T> walk(plan, x, begin);
+        for (Index row = begin; row < end; ++row, walk.next()) body(plan.columns, walk.offset(), walk.x());
+    });
+}
+
+}  // namespace
+
+template <class T> void for_rows(const Plan& plan, const T* const* x, RunFunction<T> run) {
+    each_run<T>(plan, x, [&](Index n, Index offset, const T* const* at) { run.call(run.f, n, offset, at); });
+}
+
 template <class T> void map(const Plan& plan, T* y, const T* const* x, RowFunction<T> row) {
-    for_rows<T>(plan, x, [&](Index n, Index offset, const T* const* at) {
+    each_run<T>(plan, x, [&](Index n, Index offset, const T* const* at) {
         row.call(row.f, n, y + offset, at, plan.step.data() + 1);
     });
 }
 
 template class RowWalk<float>;
 template class RowWalk<double>;
+template void for_rows(const Plan&, const float* const*, RunFunction<float>);
+template void for_rows(const Plan&, const double* const*, RunFunction<double>);
 template void map(const Plan&, float*, const float* const*, RowFunction<float>);
 template void map(const Plan&, double*, const double* const*, RowFunction<double>);
 

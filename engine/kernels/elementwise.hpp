@@ -62,22 +62,19 @@ template <class T> bool worth_threads_over(double elements, std::size_t operands
     return worth_threads(0, elements * static_cast<double>(operands * sizeof(T)));
 }
 
-/// Calls body(n, offset, x) for runs of n elements along the rows of a plan, on several threads where that pays: offset
-/// is where operand 0 stands, x are the others.
+/// What is done with a run of n elements along the rows of a plan: offset is where operand 0 stands, x are the others.
+template <class T> struct RunFunction {
+    const void* f;
+    void (*call)(const void* f, Index n, Index offset, const T* const* x);
+};
+
+/// Calls it for all runs, on several threads where that pays. (Compiled here: a user's own loop may know no OpenMP.)
+template <class T> void for_rows(const Plan& plan, const T* const* x, RunFunction<T> run);
+
 template <class T, class Body> void for_rows(const Plan& plan, const T* const* x, const Body& body) {
-    const bool threaded = worth_threads_over<T>(plan.elements(), plan.operands);
-    if (plan.rows == 1) {
-        parallel_for(plan.columns, tile_size, threaded, [&](Index begin, Index end) {
-            std::array<const T*, most_operands> at{};
-            for (std::size_t k = 0; k + 1 < plan.operands; ++k) at[k] = x[k] + begin * plan.step[k + 1];
-            body(end - begin, begin * plan.step[0], at.data());
-        });
-        return;
-    }
-    parallel_for(plan.rows, std::max<Index>(1, tile_size / plan.columns), threaded, [&](Index begin, Index end) {
-        RowWalk<T> walk(plan, x, begin);
-        for (Index row = begin; row < end; ++row, walk.next()) body(plan.columns, walk.offset(), walk.x());
-    });
+    for_rows<T>(plan, x, RunFunction<T>{&body, [](const void* f, Index n, Index offset, const T* const* at) {
+                                            (*static_cast<const Body*>(f))(n, offset, at);
+                                        }});
 }
 
 /// An operand along a row that is a run of elements.

@@ -1,4 +1,6 @@
+#include <xtape/engine/kernels/bf16.hpp>
 #include <xtape/engine/kernels/gemm_bf16.hpp>
+#include <xtape/engine/kernels/gemm_blocked.hpp>
 #include <xtape/engine/kernels/parallel.hpp>
 
 #include <algorithm>
@@ -6,18 +8,134 @@
 #include <cstdint>
 #include <exception>
 
-#if defined(XTAPE_HAS_ONEDNN) && defined(_OPENMP) && defined(__x86_64__)
+#if !defined(XTAPE_OWN_BF16) && defined(XTAPE_HAS_ONEDNN) && defined(_OPENMP) && defined(__x86_64__)
 #include <dnnl.hpp>
-#define XTAPE_HAS_BF16
+#define XTAPE_LIBRARY_BF16
 #endif
 
 namespace xtape::kernels {
 
-bool worth_bf16(const Gemm& g) { return g.m >= 16 && g.n >= 16 && g.k >= 16 && g.m * g.n * g.k >= Index{1} << 18; }
+bool worth_bf16(const Gemm& g) {
+    const Index least = has_bf16_for_tiles() ? Index{1} << 15 : Index{1} << 18;
+    return g.m >= 16 && g.n >= 16 && g.k >= 16 && g.m * g.n * g.k >= least;
+}
 
-Index bf16_scratch(const Gemm& g) { return (g.m * g.k + g.k * g.n + 1) / 2 + 16; }
+#if defined(XTAPE_OWN_BF16)
 
-#ifdef XTAPE_HAS_BF16
+namespace {
+
+using namespace detail;
+
+constexpr int W = native_lanes<Bf16Pair>;
+/// Rows of C that a thread takes at once; rows and pairs along k of the part of A that is rounded together, to stay in
+/// the first-level cache, while B's of that depth stays in the second; and how many pairs of B are packed at a time.
+constexpr Index task_rows = 256, tile_rows = 32, tile_depth = 256, pack_depth = 32;
+
+Index depth_of(const Gemm& g) { return (g.k + 1) / 2; }
+
+/// Rows of a task: the same number of tasks for each thread. No sum depends on it.
+Index rows_of_task(Index m) {
+    Index threads = 1;
+#ifdef _OPENMP
+    threads = omp_get_max_threads();
+#endif
+    const Index tasks = ((m + task_rows - 1) / task_rows + threads - 1) / threads * threads;
+    return ((m + tasks - 1) / tasks + max_rows - 1) / max_rows * max_rows;
+}
+
+/// Row p of a matrix stored by rows, or null where it has no such row.
+const float* row_of(const float* x, Index ld, Index p, Index rows) { return p < rows ? x + p * ld : nullptr; }
+
+/// The rows [j, j + width) of a B that is stored transposed, the pairs [begin, end), as columns of a panel.
+void pack_transposed(const Gemm& g, const float* b, Index j, Index width, Index begin, Index end, Bf16Pair* panel,
+                     Index panel_row) {
+    Bf16Pair rows[max_vectors * W * pack_depth];
+    for (Index r = 0; r < width; ++r)
+        pair_along(std::min(2 * end, g.k) - 2 * begin, b + (j + r) * g.ldb + 2 * begin, rows + r * pack_depth);
+    for (Index r = 0; r < width; r += W) {
+        const Index at = std::min(r, width - W);
+        transpose_rows<Bf16Pair, W>(rows + at * pack_depth, pack_depth, end - begin, panel + at, panel_row);
+    }
+}
+
+/// op(B) in pairs along k, as strips one behind the other.
+void pack_b(const Gemm& g, const float* b, Bf16Pair* panels) {
+    const bool threaded = worth_threads(0, 6.0 * static_cast<double>(g.k * g.n));
+    const auto each_strip = [&](Index p, auto&& pack) {
+        for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
+            pack(j, width, panels + j * depth_of(g) + p * vectors * W, vectors * W);
+        });
+    };
+    parallel_for(depth_of(g), pack_depth, threaded, [&](Index begin, Index end) {
+        if (g.transpose_b)
+            return each_strip(begin, [&](Index j, Index width, Bf16Pair* panel, Index row) {
+                pack_transposed(g, b, j, width, begin, end, panel, row);
+            });
+        for (Index p = begin; p < end; ++p)
+            each_strip(p, [&](Index j, Index width, Bf16Pair* panel, Index) {
+                pair_rows(width, b + 2 * p * g.ldb + j, row_of(b + j, g.ldb, 2 * p + 1, g.k), panel);
+            });
+    });
+}
+
+/// A block of op(A), which begins at row i and the pair p, in pairs along k.
+template <bool Columns>
+void pack_a(const Gemm& g, const float* a, Index i, Index rows, Index p, Index depth, Bf16Pair* tile) {
+    if constexpr (Columns)
+        for (Index q = p; q < p + depth; ++q, tile += rows)
+            pair_rows(rows, a + 2 * q * g.lda + i, row_of(a + i, g.lda, 2 * q + 1, g.k), tile);
+    else
+        for (Index r = i; r < i + rows; ++r, tile += depth)
+            pair_along(std::min(2 * depth, g.k - 2 * p), a + r * g.lda + 2 * p, tile);
+}
+
+/// The rows [begin, end) of C, from B's panels.
+template <bool Columns>
+void multiply_rows(const Gemm& g, const float* a, const Bf16Pair* panels, Index begin, Index end, float* c,
+                   Start<float> start) {
+    alignas(64) Bf16Pair tile[tile_rows * tile_depth];
+    for (Index p = 0, depth; p < depth_of(g); p += depth, start = {c, g.ldc}) {
+        depth = share(depth_of(g) - p, tile_depth);
+        for (Index i = begin, rows; i < end; i += rows) {
+            rows = std::min(tile_rows, end - i);
+            pack_a<Columns>(g, a, i, rows, p, depth, tile);
+            for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
+                strip<Bf16Pair, W, Columns>({.m = rows,
+                                             .k = depth,
+                                             .a = tile,
+                                             .a_block = Columns ? 1 : depth,
+                                             .a_stride = Columns ? rows : depth,
+                                             .b = panels + j * depth_of(g) + p * vectors * W,
+                                             .b_row = vectors * W,
+                                             .start = start.data == nullptr ? nullptr : start.data + i * start.row + j,
+                                             .start_row = start.row,
+                                             .c = c + i * g.ldc + j,
+                                             .ldc = g.ldc,
+                                             .last = width - W},
+                                            vectors);
+            });
+        }
+    }
+}
+
+}  // namespace
+
+bool has_bf16() { return true; }
+bool has_bf16_for_tiles() { return true; }
+Index bf16_scratch(const Gemm& g) { return depth_of(g) * (g.n + W); }
+
+void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
+    auto* const panels = reinterpret_cast<Bf16Pair*>(scratch);
+    pack_b(g, b, panels);
+    const Start<float> start{g.accumulate ? c : bias, g.accumulate ? g.ldc : 0};
+    const bool threaded = worth_threads(static_cast<double>(g.m * g.n * g.k));
+    parallel_for(g.m, threaded ? rows_of_task(g.m) : g.m, threaded, [&](Index begin, Index end) {
+        g.transpose_a ? multiply_rows<true>(g, a, panels, begin, end, c, start)
+                      : multiply_rows<false>(g, a, panels, begin, end, c, start);
+    });
+}
+
+#elif defined(XTAPE_LIBRARY_BF16)
 
 namespace {
 
@@ -74,6 +192,8 @@ void multiply(const Gemm& g, Bits* a, Index lda, Bits* b, Index ldb, float* c, b
 }  // namespace
 
 bool has_bf16() { return static_cast<bool>(__builtin_cpu_supports("avx512bf16")); }
+bool has_bf16_for_tiles() { return false; }
+Index bf16_scratch(const Gemm& g) { return (g.m * g.k + g.k * g.n + 1) / 2 + 16; }
 
 void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
     const Index a_columns = g.transpose_a ? g.m : g.k, b_columns = g.transpose_b ? g.k : g.n;
@@ -111,6 +231,8 @@ void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const fl
 #else
 
 bool has_bf16() { return false; }
+bool has_bf16_for_tiles() { return false; }
+Index bf16_scratch(const Gemm&) { return 0; }
 
 void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float*) {
     gemm(g, a, b, c, bias);

@@ -1,9 +1,16 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #include <xtape/engine/kernels/gemm.hpp>
 
@@ -21,6 +28,13 @@ inline constexpr int vector_bytes = 16, max_rows = 4;
 #endif
 inline constexpr int max_vectors = 3;
 
+/// What an operand's elements may be instead of numbers: two of bfloat16, which follow each other along k, the first in
+/// the lower half.
+using Bf16Pair = std::uint32_t;
+
+/// What products of an operand's elements are added up in.
+template <class E> using SumOf = std::conditional_t<std::is_same_v<E, Bf16Pair>, float, E>;
+
 template <class T> inline constexpr int native_lanes = vector_bytes / static_cast<int>(sizeof(T));
 
 template <class T, int W> struct VectorOf { using type __attribute__((vector_size(W * sizeof(T)))) = T; };
@@ -35,18 +49,29 @@ template <class V, class T> inline V load(const T* p) {
 
 template <class V, class T> inline void store(T* p, const V& v) { std::memcpy(p, &v, sizeof v); }
 
+/// sum += a row, in each lane.
+template <class V, class T> [[gnu::always_inline]] inline void add_product(V& sum, T a, const V& row) {
+    sum += a * row;
+}
+#ifdef __AVX512BF16__
+template <class V, class P> [[gnu::always_inline]] inline void add_product(V& sum, Bf16Pair a, const P& row) {
+    const auto pair = std::bit_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a)));
+    sum = std::bit_cast<V>(_mm512_dpbf16_ps(std::bit_cast<__m512>(sum), pair, std::bit_cast<__m512bh>(row)));
+}
+#endif
+
 /// A strip of C, at most max_vectors vectors wide: C(i, j) = start(i, j) + sum over p < k of A(i, p) B(p, j).
 /// A block of rows that begins at row i finds its part of A at a + i * a_block. There row follows row at a distance of
 /// a_stride; or, where the rows of a column are contiguous, column follows column (0: by the height of the block).
-template <class T> struct Strip {
+template <class E> struct Strip {
     Index m, k;
-    const T* a;
+    const E* a;
     Index a_block, a_stride;
-    const T* b;
+    const E* b;
     Index b_row;
-    const T* start;  // null: zeros
+    const SumOf<E>* start;  // null: zeros
     Index start_row;
-    T* c;
+    SumOf<E>* c;
     Index ldc;
     Index last;  // where the last vector begins: it may overlap the one before it
 };
@@ -60,12 +85,14 @@ template <int N, class F> [[gnu::always_inline]] inline void unroll(F&& f) {
 /// R rows of N vectors. Overlapped columns are computed twice, alike, and stored after all were read. A full block
 /// fetches what it will write and the rows that come next, which beyond the second-level cache makes it 4 to 12%
 /// faster.
-template <class T, int W, int R, int N, bool Columns> inline void register_block(const Strip<T>& s, Index i) {
+template <class E, int W, int R, int N, bool Columns> inline void register_block(const Strip<E>& s, Index i) {
+    using T = SumOf<E>;
     using V = Vector<T, W>;
+    using Row = Vector<E, W>;
     const Index k = s.k, a_stride = Columns && s.a_stride == 0 ? R : s.a_stride, b_row = s.b_row, ldc = s.ldc;
     const Index last = s.last, a_row = Columns ? 1 : a_stride;
-    const T* a = s.a + i * s.a_block;
-    const T* b = s.b;
+    const E* a = s.a + i * s.a_block;
+    const E* b = s.b;
     T* c = s.c + i * ldc;
     V sum[R * N];
     const auto column = [last](int x) { return x % N == N - 1 ? last : Index{x % N} * W; };
@@ -80,15 +107,15 @@ template <class T, int W, int R, int N, bool Columns> inline void register_block
     constexpr bool prefetches = R == max_rows && N == max_vectors;
     if constexpr (prefetches)
         each([&](int x) __attribute__((always_inline)) { __builtin_prefetch(c + x / N * ldc + column(x), 1); });
-    [[maybe_unused]] const T* const next = a + R * s.a_block;
+    [[maybe_unused]] const E* const next = a + R * s.a_block;
 #ifdef __clang__  // its unrolled loop spills
 #pragma clang loop unroll(disable)
 #endif
     for (Index p = 0; p < k; ++p) {
         if constexpr (prefetches && !Columns) __builtin_prefetch(next + p % R * a_row + p);
-        V row[N];
-        unroll<N>([&](int j) __attribute__((always_inline)) { row[j] = load<V>(b + column(j)); });
-        each([&](int x) __attribute__((always_inline)) { sum[x] += a[x / N * a_row] * row[x % N]; });
+        Row row[N];
+        unroll<N>([&](int j) __attribute__((always_inline)) { row[j] = load<Row>(b + column(j)); });
+        each([&](int x) __attribute__((always_inline)) { add_product(sum[x], a[x / N * a_row], row[x % N]); });
         a += Columns ? a_stride : 1;
         b += b_row;
     }
@@ -98,11 +125,11 @@ template <class T, int W, int R, int N, bool Columns> inline void register_block
 /// How many of `left` rows or vectors the next block takes: all that fit, but the last two blocks share evenly.
 inline Index share(Index left, Index most) { return left <= most ? left : left < 2 * most ? (left + 1) / 2 : most; }
 
-template <class T, int W, int N, bool Columns> void strip_rows(const Strip<T>& s) {
+template <class E, int W, int N, bool Columns> void strip_rows(const Strip<E>& s) {
     for (Index i = 0; i < s.m;) {
         const Index rows = share(s.m - i, max_rows);
         [&]<int... R>(std::integer_sequence<int, R...>) __attribute__((always_inline)) {
-            (void)((rows == max_rows - R && (register_block<T, W, max_rows - R, N, Columns>(s, i), true)) || ...);
+            (void)((rows == max_rows - R && (register_block<E, W, max_rows - R, N, Columns>(s, i), true)) || ...);
         }
         (std::make_integer_sequence<int, max_rows>{});
         i += rows;
@@ -110,12 +137,12 @@ template <class T, int W, int N, bool Columns> void strip_rows(const Strip<T>& s
 }
 
 /// All rows of a strip of so many vectors of W lanes. Narrower vectors than the native come in pairs, scalars alone.
-template <class T, int W, bool Columns> inline void strip(const Strip<T>& s, Index vectors) {
-    if constexpr (W == native_lanes<T>) {
-        if (vectors == 3) return strip_rows<T, W, 3, Columns>(s);
-        if (vectors == 1) return strip_rows<T, W, 1, Columns>(s);
+template <class E, int W, bool Columns> inline void strip(const Strip<E>& s, Index vectors) {
+    if constexpr (W == native_lanes<E>) {
+        if (vectors == 3) return strip_rows<E, W, 3, Columns>(s);
+        if (vectors == 1) return strip_rows<E, W, 1, Columns>(s);
     }
-    strip_rows<T, W, W == 1 ? 1 : 2, Columns>(s);
+    strip_rows<E, W, W == 1 ? 1 : 2, Columns>(s);
 }
 
 /// Calls f(column, width, vectors) for each strip of n >= W columns; strips are of nearly equal width.

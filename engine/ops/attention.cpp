@@ -1,9 +1,11 @@
 // Causal attention, fused: scores, softmax and weighted sum in one op that keeps only a log-sum-exp a row and head.
 
 #include <xtape/engine/kernels/attention.hpp>
+#include <xtape/engine/kernels/gemm_bf16.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/ops/offsets.hpp>
+#include <xtape/engine/precision.hpp>
 
 #include <cmath>
 
@@ -14,7 +16,9 @@ namespace {
 
 template <class T> struct CausalAttention {
     static constexpr std::string_view name = "causal_attention";
+    static constexpr int optional = 3;  // offsets
     AttentionOptions options;
+    Precision precision = product_precision();
 
     Shape shape(const Shape& q, const Shape& k, const Shape& v, const Indices& offsets) const {
         const auto fail = [&](const std::string& wrong) {
@@ -67,7 +71,8 @@ private:
                 .width = width,
                 .scale = options.scale == 0 ? 1 / std::sqrt(static_cast<double>(width)) : options.scale,
                 .offsets = offsets.data,
-                .sequences = offsets ? offsets.size() - 1 : 1};
+                .sequences = offsets ? offsets.size() - 1 : 1,
+                .bf16 = precision == Precision::bf16 && kernels::has_bf16_for_tiles()};
     }
 };
 

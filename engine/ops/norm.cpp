@@ -25,6 +25,7 @@ void check_row_of(std::string_view op, std::string_view name, const Shape& x, co
 
 template <class T> struct RmsNorm {
     static constexpr std::string_view name = "rms_norm";
+    static constexpr bool recomputable = true;
     double eps;
 
     Shape shape(const Shape& x) const { return check_rows(name, x, eps), x; }
@@ -41,6 +42,7 @@ template <class T> struct RmsNorm {
 
 template <class T> struct WeightedRmsNorm {
     static constexpr std::string_view name = "rms_norm";
+    static constexpr bool recomputable = true;
     double eps;
 
     Shape shape(const Shape& x, const Shape& weight) const {
@@ -65,6 +67,7 @@ template <class T> struct WeightedRmsNorm {
 
 template <class T> struct LayerNorm {
     static constexpr std::string_view name = "layer_norm";
+    static constexpr bool recomputable = true;
     double eps;
 
     Shape shape(const Shape& x) const { return check_rows(name, x, eps), x; }
@@ -83,6 +86,7 @@ template <class T> struct LayerNorm {
 
 template <class T> struct WeightedLayerNorm {
     static constexpr std::string_view name = "layer_norm";
+    static constexpr bool recomputable = true;
     double eps;
 
     Shape shape(const Shape& x, const Shape& weight, const Shape& bias) const {

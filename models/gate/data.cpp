@@ -28,7 +28,7 @@ Json parse_object(std::string_view line, std::string_view where) {
     try {
         Json object = nn::parse_foreign_json(line);
         if (object.is_object()) return object;
-    } catch (const Json::exception&) {}
+    } catch (const FileError&) {}  // said below, with the line
     throw FileError(
         fmt::format("{}: not a JSON object: `{}{}`", where, line.substr(0, 40), line.size() > 40 ? "..." : ""));
 }

@@ -103,13 +103,14 @@ std::string name_of(std::string_view tensor) {
 }
 
 LlamaConfig hugging_face_config(const std::filesystem::path& path) {
+    const std::string text = nn::read_file(path, 1 << 20);
     try {
-        const auto json = nn::parse_foreign_json(nn::read_file(path, 1 << 20));
-        if (json.value("model_type", "llama") != "llama")
-            throw FileError(fmt::format("{}: the model is `{}`, not llama", path.string(),
-                                        json.at("model_type").get<std::string>()));
-        if (json.contains("rope_scaling") && !json.at("rope_scaling").is_null())
-            throw FileError(fmt::format("{}: scaled rotary positions (rope_scaling) are not supported", path.string()));
+        const auto all = nn::parse_foreign_json(text);
+        const nn::Members json(all);
+        if (const auto type = json.value<std::string>("model_type", "llama"); type != "llama")
+            throw FileError(fmt::format("the model is `{}`, not llama", type));
+        if (all.contains("rope_scaling") && !all.at("rope_scaling").is_null())
+            throw FileError("scaled rotary positions (rope_scaling) are not supported");
         const int heads = json.at("num_attention_heads");
         return LlamaConfig{.vocab = json.at("vocab_size"),
                            .dim = json.at("hidden_size"),
@@ -123,9 +124,7 @@ LlamaConfig hugging_face_config(const std::filesystem::path& path) {
                            .tied = json.value("tie_word_embeddings", false),
                            .rope = RopeForm::half_split}
             .checked();
-    } catch (const nn::ForeignJson::exception& error) {
-        throw FileError(fmt::format("{}: {}", path.string(), error.what()));
-    } catch (const ValueError& error) {
+    } catch (const Error& error) {
         throw FileError(fmt::format("{}: {}", path.string(), error.what()));
     }
 }

@@ -21,20 +21,25 @@ template <class Visit> void for_each_character(std::string_view text, Visit&& vi
                            std::all_of(text.begin() + static_cast<std::ptrdiff_t>(i) + 1,
                                        text.begin() + static_cast<std::ptrdiff_t>(i + length),
                                        [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; });
-        if (!whole) throw FileError(fmt::format("names: `{}...` is not UTF-8", text.substr(0, i)));
+        if (!whole) throw FileError(fmt::format("byte {} is not UTF-8", i + 1));
         visit(text.substr(i, length));
         i += length;
     }
 }
 
-template <class Visit> void for_each_line(std::string_view text, Visit&& visit) {
-    while (!text.empty()) {
+/// What is wrong with a line is said with its number.
+template <class Visit> void for_each_line(std::string_view text, std::string_view source, Visit&& visit) {
+    for (Index number = 1; !text.empty(); ++number) {
         const std::size_t end = text.find('\n');
         std::string_view line = text.substr(0, end);
         text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
         const auto first = line.find_first_not_of(" \t\r");
         const auto last = line.find_last_not_of(" \t\r");
-        if (first != std::string_view::npos) visit(line.substr(first, last - first + 1));
+        try {
+            if (first != std::string_view::npos) visit(line.substr(first, last - first + 1));
+        } catch (const FileError& error) {
+            throw FileError(fmt::format("{}: line {}: {}", source, number, error.what()));
+        }
     }
 }
 
@@ -47,9 +52,9 @@ NameTokenizer NameTokenizer::letters() {
     return tokenizer;
 }
 
-NameTokenizer NameTokenizer::from_text(std::string_view text) {
+NameTokenizer NameTokenizer::from_text(std::string_view text, std::string_view source) {
     std::set<std::string_view> characters;
-    for_each_line(text, [&](std::string_view line) {
+    for_each_line(text, source, [&](std::string_view line) {
         for_each_character(line, [&](std::string_view character) { characters.insert(character); });
     });
     NameTokenizer tokenizer;
@@ -57,16 +62,18 @@ NameTokenizer NameTokenizer::from_text(std::string_view text) {
     return tokenizer;
 }
 
-NameTokenizer NameTokenizer::from_json(const std::string& json) {
+NameTokenizer NameTokenizer::from_json(std::string_view text, std::string_view source) {
     try {
-        const auto parsed = nn::parse_json(json);
-        if (parsed.at("type") != "names") throw FileError("tokenizer.json: not a tokenizer of names");
+        const nn::Json all = nn::parse_json(text);
+        const nn::Members json(all);
+        if (const std::string type = json.at("type"); type != "names")
+            throw FileError(fmt::format("its type is {}, not names", type));
         NameTokenizer tokenizer;
-        tokenizer.letters_only_ = parsed.at("letters_only").get<bool>();
-        tokenizer.symbols_ = parsed.at("symbols").get<std::vector<std::string>>();
+        tokenizer.letters_only_ = json.at("letters_only");
+        tokenizer.symbols_ = json.at("symbols").get<std::vector<std::string>>();
         return tokenizer;
-    } catch (const nn::Json::exception& error) {
-        throw FileError(fmt::format("tokenizer.json: {}", error.what()));
+    } catch (const FileError& error) {
+        throw FileError(fmt::format("{}: {}", source, error.what()));
     }
 }
 
@@ -75,15 +82,26 @@ std::string NameTokenizer::to_json() const {
 }
 
 std::vector<std::int32_t> NameTokenizer::encode(std::string_view name) const {
+    try {
+        return encode(name, [&](std::string_view character) {
+            throw ValueError(fmt::format("names: `{}` of `{}` is not a character of the tokenizer", character, name));
+        });
+    } catch (const FileError& error) {
+        throw ValueError(fmt::format("names: `{}`: {}", name, error.what()));
+    }
+}
+
+std::vector<std::int32_t> NameTokenizer::encode(std::string_view name,
+                                                const std::function<void(std::string_view character)>& unknown) const {
     std::vector<std::int32_t> tokens{0};
     for_each_character(name, [&](std::string_view character) {
         std::string symbol(character);
         if (letters_only_ && symbol[0] >= 'A' && symbol[0] <= 'Z') symbol[0] = static_cast<char>(symbol[0] - 'A' + 'a');
         const auto known = std::find(symbols_.begin(), symbols_.end(), symbol);
-        if (known != symbols_.end())
+        if (known == symbols_.end())
+            unknown(character);
+        else
             tokens.push_back(static_cast<std::int32_t>(known - symbols_.begin()) + 1);
-        else if (!letters_only_)
-            throw ValueError(fmt::format("names: `{}` of `{}` is not a character of the tokenizer", symbol, name));
     });
     tokens.push_back(0);
     return tokens;
@@ -100,8 +118,8 @@ std::string NameTokenizer::decode(std::span<const std::int32_t> tokens) const {
 
 NameCorpus read_names(std::string_view text, const NameTokenizer& tokenizer, int block, std::string_view source) {
     NameCorpus corpus;
-    for_each_line(text, [&](std::string_view line) {
-        std::vector<std::int32_t> tokens = tokenizer.encode(line);
+    for_each_line(text, source, [&](std::string_view line) {
+        std::vector<std::int32_t> tokens = tokenizer.encode(line, [&](std::string_view) { ++corpus.unknown; });
         if (tokens.size() == 2) return;
         if (tokens.size() - 1 > static_cast<std::size_t>(block))
             ++corpus.too_long;

@@ -178,6 +178,11 @@ std::string_view Tokenizer::kind() const {
     return names[static_cast<std::size_t>(vocabulary_.kind)];
 }
 
+bool Tokenizer::knows(char byte) const {
+    return vocabulary_.kind != TokenizerKind::character ||
+           pieces_[static_cast<std::size_t>(byte_ids_[index_of(byte)])].front() == byte;
+}
+
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
     std::vector<std::int32_t> tokens;
     encode(text, [&](std::int32_t token) { tokens.push_back(token); });

@@ -58,6 +58,8 @@ public:
     /// byte, char, word or bpe.
     std::string_view kind() const;
 
+    /// Whether a byte has a token; in a char vocabulary one that does not occur has none, and is read as token 0.
+    bool knows(char byte) const;
     std::vector<std::int32_t> encode(std::string_view text) const;
     /// The same, one token after the other, without an array of them.
     void encode(std::string_view text, const std::function<void(std::int32_t)>& take) const;
@@ -74,8 +76,8 @@ public:
 
     /// The text of tokenizer.json.
     std::string to_json() const;
-    /// Throws FileError for what `to_json` does not write.
-    static Tokenizer from_json(std::string_view text);
+    /// Throws FileError, calling the text `source`, for what `to_json` does not write.
+    static Tokenizer from_json(std::string_view text, std::string_view source = "tokenizer.json");
     /// llama2.c's tokenizer.bin. Throws FileError; ValueError to write a word tokenizer, which has no such form.
     void write_llama2c(const std::filesystem::path& path) const;
     static Tokenizer read_llama2c(const std::filesystem::path& path);

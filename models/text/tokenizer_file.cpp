@@ -23,7 +23,7 @@ using nn::Json;
 constexpr std::size_t most_tokens = 1 << 20;
 constexpr std::uint64_t file_limit = std::uint64_t{1} << 28;
 
-[[noreturn]] void refuse(std::string_view why) { throw FileError(fmt::format("tokenizer.json: {}", why)); }
+[[noreturn]] void refuse(std::string_view why) { throw FileError(std::string(why)); }
 
 /// A token as a string where it is UTF-8, else as the numbers of its bytes.
 Json to_json_token(const std::string& token) {
@@ -53,11 +53,9 @@ float score_from(const Json& json) {
     return static_cast<float>(score);
 }
 
-std::int32_t id_from(const Json& json) {
-    if (!json.is_number_integer() || json.get<std::int64_t>() < -1 ||
-        json.get<std::int64_t>() >= static_cast<std::int64_t>(most_tokens))
-        refuse("the id of a token is not a whole number in range");
-    return json.get<std::int32_t>();
+std::int32_t id_from(std::int32_t id) {
+    if (id < -1 || id >= static_cast<std::int32_t>(most_tokens)) refuse("the id of a token is out of range");
+    return id;
 }
 
 template <class Read> auto list_from(const Json& json, Read read) {
@@ -72,9 +70,7 @@ Json parse(std::string_view text) {
         if (depth > 3) refuse("it is nested too deeply");
         return true;
     };
-    Json json = nn::parse_json(text, check);
-    if (!json.is_object()) refuse("it is not an object");
-    return json;
+    return nn::parse_json(text, check);
 }
 
 /// Reads a tokenizer.bin from front to back.
@@ -131,10 +127,11 @@ std::string Tokenizer::to_json() const {
     return nn::print_json(json, 1);
 }
 
-Tokenizer Tokenizer::from_json(std::string_view text) {
+Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
     try {
-        const Json json = parse(text);
-        const auto type = json.at("type").get<std::string>();
+        const Json all = parse(text);
+        const nn::Members json(all);
+        const std::string type = json.at("type");
         if (type == "byte") return bytes();
         Vocabulary vocabulary;
         if (type == "char") {
@@ -147,14 +144,14 @@ Tokenizer Tokenizer::from_json(std::string_view text) {
             vocabulary.newline = id_from(json.at("newline"));
         } else if (type == "bpe") {
             vocabulary.kind = TokenizerKind::bpe;
-            vocabulary.scores = list_from(json.at("scores"), score_from);
+            vocabulary.scores = list_from(json.at("scores").json(), score_from);
         } else {
             refuse(fmt::format("its type is {}; byte, char, word and bpe are known", type));
         }
-        vocabulary.tokens = list_from(json.at("tokens"), token_from);
+        vocabulary.tokens = list_from(json.at("tokens").json(), token_from);
         return Tokenizer(std::move(vocabulary));
-    } catch (const nn::Json::exception& error) {
-        refuse(error.what());
+    } catch (const FileError& error) {
+        throw FileError(fmt::format("{}: {}", source, error.what()));
     }
 }
 

@@ -10,6 +10,7 @@
 namespace {
 
 using namespace xtape;
+using Catch::Matchers::Contains;
 using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
 
@@ -42,6 +43,7 @@ struct Square {
 /// y = a b (+ c), with one vjp for a and b, and an optional c.
 struct Product {
     static constexpr std::string_view name = "product";
+    static constexpr int optional = 2;
 
     Shape shape(const Shape& a, const Shape&, const Shape&) const { return a; }
     void forward(View<double> a, View<double> b, View<double> c, Out<double> y) const {
@@ -136,6 +138,24 @@ TEST_CASE("tape: an optional input may be left out") {
     }
     CHECK(elements(c.grad()) == Doubles{1, 1});
     CHECK(elements(product(a, a)) == Doubles{4, 9});
+}
+
+TEST_CASE("errors: an op says which input is empty") {
+    const Tensor<double> a({2}, {1, 2}), none;
+    CHECK_THROWS_WITH(product(a, none), StartsWith("product: the second input is an empty tensor: it was default-con"));
+    CHECK_THROWS_WITH(a + none, Contains("add: the second input is an empty tensor"));
+    CHECK_THROWS_WITH(exp(none), Contains("exp: the first input is an empty tensor"));
+    CHECK_THROWS_WITH(cross_entropy(Tensor<double>({1, 2}, {1, 2}), Indices()),
+                      Contains("cross_entropy: the second input is an empty tensor"));
+    CHECK_THROWS_AS(sum(none), ValueError);
+    CHECK_THROWS_AS(matmul(a, none), ValueError);
+    CHECK_THROWS_AS(reshape(none, {1}), ValueError);
+    CHECK_THROWS_AS(concat({a, none}, 0), ValueError);
+    CHECK_THROWS_AS(detach(none), ValueError);
+    Tape<double> tape;
+    CHECK_THROWS_AS(tape.leaf(none), ValueError);
+    CHECK_THROWS_AS(tape.backward(none), ValueError);
+    CHECK_THROWS_AS(tape.gradient(sum(tape.leaf(a)), {none}), ValueError);
 }
 
 TEST_CASE("tape: indices are inputs without a gradient") {

@@ -4,6 +4,7 @@
 #include <xtape/tests/catch.hpp>
 
 #include <cstdint>
+#include <sstream>
 #include <thread>
 
 namespace {
@@ -203,6 +204,18 @@ TEST_CASE("pool: every size up to a few octaves comes aligned, and no two blocks
     }
     CHECK_THROWS_AS(detail::pool_allocate(std::size_t{1} << 62), std::bad_alloc);
     CHECK_THROWS_AS(Tensor<float>::unwritten({Index{1} << 48}), std::bad_alloc);
+}
+
+TEST_CASE("tensor: prints its shape and its elements, of many the first and the last") {
+    const auto printed = [](const auto& x) {
+        std::ostringstream out;
+        out << x;
+        return out.str();
+    };
+    CHECK(printed(Tensor<float>({2, 2}, {1, 2, 3, 4.5f})) == "[2, 2]\n{{ 1. ,  2. },\n { 3. ,  4.5}}");
+    CHECK(printed(indices({7, 8})) == "[2]\n{7, 8}");
+    CHECK(printed(Tensor<double>()) == "an empty tensor");
+    CHECK(printed(Tensor<double>::zeros({100, 100})).size() < 500);
 }
 
 TEST_CASE("pool: a large tensor takes a free block that is half as large again at most, and gives all of it back") {

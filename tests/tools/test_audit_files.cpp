@@ -5,6 +5,7 @@
 #include <xtape/nn/npy.hpp>
 #include <xtape/nn/safetensors.hpp>
 
+#include <cmath>
 #include <map>
 
 namespace {
@@ -64,6 +65,21 @@ struct Exported {
 
 }  // namespace
 
+TEST_CASE("audit --export: a case that there is not, or that is not the only one, is said with those there are") {
+    const auto error_of = [](const std::string& which) {
+        return xtape_command({"audit", "microgpt", "--export", "nowhere", "--case", which}).error;
+    };
+    CHECK_THAT(error_of("nope"), Contains("microgpt has no case \"nope\"; it has 1 (norm none, act relu, layers 1"));
+    CHECK_THAT(error_of("beyond"),
+               Contains("\"beyond\" fits 6 cases of microgpt; name one by its number: 5 (norm none"));
+}
+
+TEST_CASE("audit op: the headline does not call a gradient right that is zero, so that nothing was checked") {
+    const Outcome outcome = xtape_command({"audit", "op", "attention", "--shape", "1,8"});
+    CHECK_THAT(outcome.out, Contains("1 of 3 gradients agree, the true gradient of the rest is zero (within"));
+    CHECK_THAT(xtape_command({"audit", "op", "cross_entropy", "--shape", "4,8"}).out, Contains("all gradients agree"));
+}
+
 TEST_CASE("audit --export: what is to be found is not among the files, unless asked for") {
     const Scratch scratch;
     REQUIRE(xtape_command({"audit", "microgpt", "--export", scratch / "case"}).status == 0);
@@ -112,6 +128,24 @@ TEST_CASE("audit --against: one fault behind all gradients is named once") {
     const Outcome outcome = exported.judge();
     CHECK(outcome.status == 1);
     CHECK_THAT(outcome.out, Contains("one fault behind 9 of them: "));
+}
+
+TEST_CASE("audit --against: two mistakes that have nothing to do with each other are not joined") {
+    Exported exported;
+    for (double& v : exported.gradients.at("layers.0.wq").values) v = -v;
+    for (double& v : exported.gradients.at("layers.0.wk").values) v *= 2;
+    const Outcome outcome = exported.judge();
+    CHECK(outcome.status == 1);
+    CHECK_THAT(outcome.out, Contains("sign; worst") && Contains("doubled: added twice") && !Contains("one fault"));
+}
+
+TEST_CASE("audit --against: a place that could be behind all mistakes is a hint") {
+    Exported exported;
+    for (const char* name : {"wte", "wpe"})
+        for (std::size_t i = 0; double& v : exported.gradients.at(name).values) v += 0.01 * std::sin(++i);
+    const Outcome outcome = exported.judge();
+    CHECK(outcome.status == 1);
+    CHECK_THAT(outcome.out, Contains("\n  perhaps one fault: not a known mistake") && !Contains("one fault behind"));
 }
 
 TEST_CASE("audit --against: missing, unknown and misshapen gradients are said") {
@@ -282,6 +316,7 @@ TEST_CASE("audit --json: nothing is printed where the page cannot be written") {
         xtape_command({"audit", "microgpt", "--random", "1", "--quick", "--json", "--html", "/nonexistent/page.html"});
     CHECK(outcome.status == 3);
     CHECK(outcome.out.empty());
+    CHECK(outcome.error == "xtape: --html /nonexistent/page.html: there is no folder /nonexistent\n");
 }
 
 TEST_CASE("audit --against --json: names of files that are no UTF-8 do not break the object") {

@@ -2,6 +2,9 @@
 
 #include "scratch.hpp"
 
+#include <cstring>
+#include <limits>
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -119,11 +122,23 @@ TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
 }
 
+TEST_CASE("train: files that a run would replace, and that are of no run of ours, stay") {
+    const Scratch scratch;
+    for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"}) {
+        const fs::path folder = scratch.path / fs::path(name).stem();
+        fs::create_directory(folder);
+        xtape::nn::atomic_write(folder / name, "// mine");
+        CHECK(xtape_command(train(folder.string(), {"--steps", "1"})).status == 2);
+        CHECK(xtape::nn::read_file(folder / name) == "// mine");
+        CHECK(xtape_command(train(folder.string(), {"--steps", "1", "--overwrite"})).status == 0);
+    }
+}
+
 TEST_CASE("a flag that is one of some names says which, and never the numbers behind them") {
-    CHECK_THAT(xtape_command({"train", "llama", "--help"}).out, Contains("--rope TEXT:{half_split,interleaved}="));
+    CHECK_THAT(xtape_command({"train", "llama", "--help"}).out, Contains("--rope TEXT:{interleaved,half_split}="));
     const Outcome outcome = xtape_command({"train", "llama", "--rope", "sideways"});
     CHECK(outcome.status == 2);
-    CHECK_THAT(outcome.error, Contains("--rope: sideways not in {half_split,interleaved}"));
+    CHECK_THAT(outcome.error, Contains("--rope: sideways not in {interleaved,half_split}"));
 }
 
 TEST_CASE("wrong usage exits with 2 and one line") {
@@ -146,6 +161,102 @@ TEST_CASE("wrong usage exits with 2 and one line") {
         CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
     }
     CHECK_FALSE(fs::exists(scratch.path / "run" / "config.json"));
+}
+
+TEST_CASE("a mistyped flag: the nearest is named, several in their order, and values are no flags") {
+    CHECK(xtape_command({"train", "microgpt", "--stepz", "5", "--bathc=3", "--xyzzy"}).error ==
+          "xtape: train: microgpt: there is no flag --stepz; did you mean --steps? there is no flag --bathc; did you "
+          "mean --batch? there is no flag --xyzzy\n");
+    CHECK(xtape_command({"info", "a", "b", "c"}).error == "xtape: info: too many words: nothing takes b c\n");
+    CHECK_THAT(xtape_command({"--json", "info", "a"}).error, Contains("--json belongs behind the name of the command"));
+}
+
+TEST_CASE("a prompt with a character that the vocabulary does not hold is refused, and the character named") {
+    const Scratch scratch;
+    const std::string text = scratch.write("text.txt", "one two three, one two three");
+    const std::vector<std::string> small{"--data", text, "--steps", "1", "--ctx", "32", "--dim", "16", "--quiet"};
+    const auto refused = [&](const std::string& model, const std::string& prompt) {
+        std::vector<std::string> words{"train", model, "--out", scratch / model};
+        words.insert(words.end(), small.begin(), small.end());
+        REQUIRE(xtape_command(words).status == 0);
+        const Outcome outcome = xtape_command({"generate", scratch / model, "--prompt", prompt});
+        CHECK(outcome.status == 2);
+        CHECK(outcome.out.empty());
+        return outcome.error;
+    };
+    CHECK_THAT(refused("llama", "one €"),
+               Contains("`€` of the prompt is not in the run's vocabulary of 9 char tokens"));
+    CHECK_THAT(refused("lrnn", "Zone"), Contains("`Z` of the prompt"));
+    CHECK_THAT(refused("microgpt", "on9"), Contains("`9` of `on9` is not a character of the tokenizer"));
+}
+
+TEST_CASE("a corpus with bytes that the vocabulary does not hold is counted in one line, in eval and in resume") {
+    const Scratch scratch;
+    const std::string other = scratch.write("other.txt", "one two\nTHREE é");
+    for (const std::string model : {"llama", "lrnn", "gate"}) {
+        const bool gate = model == "gate";
+        const std::string lines = gate ? R"({"input": "one two", "label": 1})" : "one two one two one two";
+        const std::string odd = gate ? scratch.write("odd", R"({"input": "one THREE é", "label": 1})") : other;
+        REQUIRE(
+            xtape_command({"train", model, "--data", scratch.write("text", lines), "--out", scratch / model, "--steps",
+                           "1", "--dim", "16", "--ctx", "16", "--tokenizer", "char", "--quiet", "--val-fraction", "0"})
+                .status == 0);
+        for (const auto& words : std::vector<std::vector<std::string>>{
+                 {"eval", scratch / model, "--data", odd},
+                 {"train", model, "--resume", "--out", scratch / model, "--data", odd, "--steps", "2", "--quiet"}}) {
+            const Outcome outcome = xtape_command(words);
+            CHECK(outcome.status == 0);
+            CHECK_THAT(outcome.error, Contains("bytes are not in the run's vocabulary of"));
+            CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
+        }
+    }
+}
+
+TEST_CASE("names with characters that the vocabulary does not hold are counted") {
+    const Scratch scratch;
+    const std::string names = scratch.write("names.txt", "Zoë\nann-marie\n");
+    CHECK(xtape_command(train(scratch / "run", {"--data", names, "--steps", "2"})).error ==
+          "xtape: " + names + ": 2 characters are not in the vocabulary of 27 tokens, and are left out\n");
+    CHECK_THAT(xtape_command({"eval", scratch / "run", "--data", names}).error, Contains("2 characters"));
+}
+
+TEST_CASE("--resume: flags of another tokenizer are refused, and names outlive the numbers behind them") {
+    const Scratch scratch;
+    const std::vector<std::string> llama{"train",   "llama",    "--out",       scratch / "run", "--dim",
+                                         "16",      "--layers", "1",           "--ctx",         "8",
+                                         "--steps", "2",        "--precision", "bf16",          "--quiet"};
+    REQUIRE(xtape_command(llama).status == 0);
+    const Json config = parse_json(xtape::nn::read_file(scratch / "run/config.json"));
+    CHECK(config.at("flags").at("precision") == "bf16");
+    const auto resume = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"train", "llama", "--resume", "--out", scratch / "run", "--quiet"});
+        return xtape_command(more);
+    };
+    const Outcome other = resume({"--tokenizer", "bpe", "--vocab", "300"});
+    CHECK(other.status == 2);
+    CHECK_THAT(other.error, EndsWith("holds another run: tokenizer was char, now it is bpe; vocab was 1024, now it is "
+                                     "300\n"));
+    CHECK(resume({"--tokenizer", "char", "--steps", "3"}).status == 0);
+    const Outcome past = resume({});
+    CHECK(past.status == 0);
+    CHECK_THAT(past.error, Contains("has done 3 steps already"));
+}
+
+TEST_CASE("weights or a loss that are not finite: a bad file, named") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "1"})).status == 0);
+    std::string bytes = weights(scratch / "run");
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(bytes.data() + bytes.size() - sizeof nan, &nan, sizeof nan);
+    xtape::nn::atomic_write(scratch / "run/model.safetensors", bytes);
+    const std::string names = scratch.write("names.txt", "ann\n");
+    for (const auto& words : std::vector<std::vector<std::string>>{{"eval", scratch / "run", "--data", names},
+                                                                   {"generate", scratch / "run"}}) {
+        const Outcome outcome = xtape_command(words);
+        CHECK(outcome.status == 3);
+        CHECK(outcome.out.empty());
+        CHECK_THAT(outcome.error, Contains("model.safetensors: wout is NaN at [15, 26]"));
+    }
 }
 
 TEST_CASE("bad and missing files exit with 3 and one line, and leave nothing half-written") {
@@ -199,6 +310,71 @@ TEST_CASE("a broken run folder exits with 3, whichever file is broken") {
     refused("model.safetensors", weights(scratch / "wide"));
 }
 
+TEST_CASE("a broken config.json or tokenizer.json: one sentence with its path, in nobody else's words") {
+    const Scratch scratch;
+    const std::string run = scratch / "run", names = scratch.write("names.txt", "ann\n");
+    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    const auto error_of = [&](const std::string& name, const std::string& text) {
+        const std::string whole = xtape::nn::read_file(run + "/" + name);
+        xtape::nn::atomic_write(run + "/" + name, text);
+        const Outcome outcome = xtape_command({"eval", run, "--data", names});
+        xtape::nn::atomic_write(run + "/" + name, whole);
+        CHECK(outcome.status == 3);
+        const std::string begin = "xtape: " + run + "/" + name + ": ";
+        CHECK(outcome.error.rfind(begin, 0) == 0);
+        return outcome.error.substr(std::min(outcome.error.size(), begin.size()));
+    };
+    const auto config = [](const std::string& name, const std::string& value) {
+        return R"({"model": "microgpt", "config": {"vocab": 27, "dim": 16, "heads": 4, "ffn": 64, "block": 16,
+                   "layers": 1, "init": 0.1, "norm": "full", "act": "relu", ")" +
+               name + "\": " + value + "}}";
+    };
+    CHECK(error_of("config.json", "") == "it is empty, and should be JSON\n");
+    CHECK(error_of("config.json", "{\n") == "the JSON is cut off: it ends too early, in line 2\n");
+    CHECK(error_of("config.json", "{\n \"model\": oops}") == "line 2 is not JSON, from column 11 on\n");
+    CHECK(error_of("config.json", "[]") == "it is not a JSON object\n");
+    CHECK(error_of("config.json", R"({"model": "microgpt"})") == "there is no config\n");
+    CHECK(error_of("config.json", config("vocab", "\"many\"")) ==
+          "vocab is \"many\", and should be a whole number in "
+          "range\n");
+    CHECK(error_of("config.json", config("norm", "\"odd\"")) == "odd is none of none, attention, full\n");
+    CHECK(error_of("tokenizer.json", "{}") == "there is no type\n");
+    CHECK(error_of("tokenizer.json", R"({"type": "names", "letters_only": 1})") ==
+          "letters_only is 1, and should be true or false\n");
+}
+
+TEST_CASE("convert: a folder that holds a run is refused in its own words") {
+    const Scratch scratch;
+    const std::string run = scratch / "run";
+    REQUIRE(xtape_command({"train", "llama", "--out", run, "--dim", "16", "--layers", "1", "--ctx", "8", "--steps", "1",
+                           "--quiet"})
+                .status == 0);
+    REQUIRE(xtape_command({"convert", run, scratch / "model.bin"}).status == 0);
+    const Outcome outcome = xtape_command({"convert", scratch / "model.bin", run});
+    CHECK(outcome.status == 2);
+    CHECK(outcome.error == "xtape: convert: " + run + " holds a run already; name another folder\n");
+}
+
+TEST_CASE("what cannot be written, or gone on with, is said") {
+    const Scratch scratch;
+    REQUIRE(xtape_command({"train", "microgpt", "--out", scratch / "run", "--steps", "1", "--quiet"}).status == 0);
+    CHECK_THAT(xtape_command({"generate", scratch / "run", "--best"}).error, Contains("there is no best.safetensors"));
+    fs::remove(scratch / "run/optimizer.safetensors");
+    const Outcome resumed = xtape_command(train(scratch / "run", {"--resume"}));
+    CHECK(resumed.status == 3);
+    CHECK_THAT(resumed.error, Contains("no optimizer.safetensors, so there is no course to go on with"));
+    CHECK(xtape_command(train(scratch / "run", {"--data", ""})).error == "xtape: --data: it is empty\n");
+    CHECK(xtape_command(train(scratch / "run", {"--dim", "1.5"})).error ==
+          "xtape: --dim = 1.5 is not a number that it takes\n");
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "99999999999999999999"})).status == 2);
+}
+
+TEST_CASE("generate --help tells the defaults") {
+    const std::string help = xtape_command({"generate", "--help"}).out;
+    for (const char* text : {"=0.8; of microgpt 0.5", "=256; of microgpt its positions", "=all", "--seed UINT=1"})
+        CHECK_THAT(help, Contains(text));
+}
+
 TEST_CASE("audit: all parameters agree, and a fault is a failed check") {
     const Outcome right = xtape_command({"audit", "microgpt", "--json"});
     CHECK(right.status == 0);
@@ -236,15 +412,17 @@ TEST_CASE("the command names the models and subcommands that there are") {
         CHECK(xtape_command({verb}).error == std::string("xtape: ") + verb + ": a name is missing" + models);
     }
     CHECK(xtape_command({"nonsense"}).error.find("xtape: there is no nonsense; there are train, generate") == 0);
-    CHECK(xtape_command({"audit"}).error == "xtape: MODEL is required\n");
+    CHECK(xtape_command({"audit"}).error == "xtape: audit: MODEL is required\n");
 }
 
 TEST_CASE("flags of numbers say what they take, and take no NaN") {
     CHECK(xtape_command({"audit", "microgpt", "--random", "0"}).error ==
-          "xtape: --random: 0 is not a number above 0\n");
+          "xtape: --random: 0 is not a number above 0, to 1e15\n");
     CHECK(xtape_command({"profile", "microgpt", "--steps", "x"}).error ==
-          "xtape: --steps: x is not a number above 0\n");
+          "xtape: --steps: x is not a number above 0, to 1e15\n");
     CHECK(xtape_command({"train", "microgpt", "--init", "-1"}).error ==
           "xtape: --init: -1 is not a number of 0 or more\n");
     CHECK(xtape_command({"train", "microgpt", "--lr", "nan"}).status == 2);
+    CHECK_THAT(xtape_command({"train", "microgpt", "--seed", "-1"}).error,
+               Contains("--seed: -1 is not a whole number"));
 }

@@ -6,6 +6,7 @@
 namespace {
 
 namespace fs = std::filesystem;
+using Catch::Matchers::Contains;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::xtape_command;
@@ -96,6 +97,11 @@ TEST_CASE("train gate: learns the data of a file, and eval measures it") {
     CHECK(result.at("examples") == 60);
     CHECK(result.at("perplexity") < 1.5);
     CHECK(xtape_command({"eval", scratch / "run", "--data", file}).out.find("should block") != std::string::npos);
+    const std::string block = scratch.write("block.jsonl", R"({"input": "rm -rf /", "label": -1.0})");
+    CHECK_THAT(
+        xtape_command({"eval", scratch / "run", "--data", block}).out,
+        Contains("over 1 examples, no next tokens among them\n1 decisions, alignment 1.0000, no allow predicted, no "
+                 "allow wanted\n"));
     const std::vector<Json> answers = json_lines(xtape_command({"predict", scratch / "run", "--data", file}).out);
     REQUIRE(answers.size() == 60);
     CHECK(answers[0].at("decision") == "block");

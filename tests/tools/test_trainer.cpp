@@ -78,8 +78,8 @@ TEST_CASE("trainer: a step whose loss is not finite is skipped and said, where t
     CHECK(learner.value() == Approx(std::pow(0.75, 6)));
     CHECK(printed.result.steps == 8);
     CHECK(printed.result.loss_last_100 > 0);
-    CHECK(printed.error.find("xtape: train: the loss is nan at step 2") == 0);
-    CHECK(printed.error.find("the loss is nan at step 7") != std::string::npos);
+    CHECK(printed.error.find("xtape: train: the loss is NaN at step 2") == 0);
+    CHECK(printed.error.find("the loss is NaN at step 7") != std::string::npos);
     CHECK(std::count(printed.error.begin(), printed.error.end(), '\n') == 2);
 }
 

@@ -12,7 +12,10 @@ Gradients of some intermediates are written as well, so that a wrong line would 
 import sys
 from pathlib import Path
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("microgpt_numpy.py: it needs NumPy: apt install python3-numpy, or pip install numpy")
 
 EPS, HEADS = 1e-5, 4
 

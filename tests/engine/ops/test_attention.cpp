@@ -1,4 +1,7 @@
+#include <xtape/engine/kernels/gemm_bf16.hpp>
+#include <xtape/engine/precision.hpp>
 #include <xtape/engine/tape.hpp>
+#include <xtape/engine/threads.hpp>
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
 
@@ -249,6 +252,26 @@ TEST_CASE("causal_attention: a long sequence agrees with plain loops in float") 
     const auto inputs = c.inputs();
     const auto d_o = uniform(inputs[0].shape(), -1, 1, 4);
     CHECK(distance(fused<float>(c, inputs, d_o), by_hand(c, inputs, d_o)) < 2e-5);
+}
+
+TEST_CASE("causal_attention: in bf16 near f32, forward and backward, with any number of threads") {
+    if (!kernels::has_bf16_for_tiles()) {
+        WARN("not checked: not built for a processor that multiplies bfloat16");
+        return;
+    }
+    const Case c{300, 300, {.heads = 4, .key_value_heads = 2}, 40, {0, 7, 40, 167, 300}};
+    const auto inputs = c.inputs();
+    const auto d_o = uniform(inputs[0].shape(), -1, 1, 4);
+    const auto exact = fused<float>(c, inputs, d_o);
+    set_product_precision(Precision::bf16);
+    const auto rounded = fused<float>(c, inputs, d_o);
+    set_threads(1);
+    const auto alone = fused<float>(c, inputs, d_o);
+    set_threads(0);
+    set_product_precision(Precision::f32);
+    CHECK(distance(rounded, exact) < 0x1p-6);
+    CHECK(distance(rounded, exact) > 0);
+    CHECK(distance(rounded, alone) == 0);
 }
 
 TEST_CASE("causal_attention: errors") {
