@@ -34,9 +34,9 @@ constexpr Description descriptions[] = {
 }
 
 /// Reads the header, a Python dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }.
-class HeaderParser {
+class NpyHeader {
 public:
-    HeaderParser(const std::string& path, std::string_view text) : path_(path), rest_(text) {}
+    NpyHeader(const std::string& path, std::string_view text) : path_(path), rest_(text) {}
 
     std::string_view descr;
     bool fortran = false;
@@ -160,7 +160,7 @@ NpyArray read_npy(const std::filesystem::path& path, std::uint64_t limit) {
     const std::string_view rest = all.substr(wide ? 12 : 10);
     if (length > rest.size())
         fail(name, fmt::format("its header should have {} bytes, and {} are left", length, rest.size()));
-    HeaderParser header(name, rest.substr(0, length));
+    NpyHeader header(name, rest.substr(0, length));
     header.parse();
     const auto* known = std::ranges::find(descriptions, header.descr, &Description::name);
     if (known == std::end(descriptions))

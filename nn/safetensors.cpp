@@ -1,4 +1,5 @@
 #include <xtape/nn/file.hpp>
+#include <xtape/nn/json.hpp>
 #include <xtape/nn/safetensors.hpp>
 
 #include <algorithm>
@@ -8,7 +9,6 @@
 #include <tuple>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <xtl/xhalf_float.hpp>
 
 namespace xtape::nn {
@@ -17,7 +17,6 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 
 namespace {
 
-using Json = nlohmann::json;
 using Dtype = SafetensorsFile::Dtype;
 using Entry = SafetensorsFile::Entry;
 
@@ -41,7 +40,7 @@ public:
 
     void parse(std::string_view header, std::vector<Entry>& entries, Metadata& metadata) const {
         if (!header.starts_with('{')) fail("the header does not begin with {");
-        const Json json = parse_json(header);
+        const ForeignJson json = parse_json(header);
         for (const auto& [name, value] : json.items()) {
             if (name == "__metadata__")
                 parse_metadata(value, metadata);
@@ -59,30 +58,30 @@ public:
 
 private:
     /// Refuses deep nesting, and a name that an object has twice (the library would take the last).
-    Json parse_json(std::string_view header) const {
+    ForeignJson parse_json(std::string_view header) const {
         std::vector<std::set<std::string>> names;
-        const auto check = [&](int depth, Json::parse_event_t event, const Json& parsed) {
+        const auto check = [&](int depth, ForeignJson::parse_event_t event, const ForeignJson& parsed) {
             if (depth > 3) fail("the header is nested too deeply");
-            if (event == Json::parse_event_t::object_start) names.emplace_back();
-            if (event == Json::parse_event_t::object_end) names.pop_back();
-            if (event == Json::parse_event_t::key && !names.back().insert(parsed.get<std::string>()).second)
+            if (event == ForeignJson::parse_event_t::object_start) names.emplace_back();
+            if (event == ForeignJson::parse_event_t::object_end) names.pop_back();
+            if (event == ForeignJson::parse_event_t::key && !names.back().insert(parsed.get<std::string>()).second)
                 fail(fmt::format("its header names {} twice", parsed.get<std::string>()));
             return true;
         };
         try {
-            return Json::parse(header, check);
-        } catch (const nlohmann::json::exception&) {
+            return ForeignJson::parse(header, check);
+        } catch (const ForeignJson::exception&) {
             fail("its header is broken JSON");
         }
     }
 
-    void parse_metadata(const Json& json, Metadata& metadata) const {
-        const auto is_string = [](const Json& value) { return value.is_string(); };
+    void parse_metadata(const ForeignJson& json, Metadata& metadata) const {
+        const auto is_string = [](const ForeignJson& value) { return value.is_string(); };
         if (!json.is_object() || !std::ranges::all_of(json, is_string)) fail("its metadata are not strings by name");
         metadata = json.get<Metadata>();
     }
 
-    Entry parse_entry(const std::string& name, const Json& json) const {
+    Entry parse_entry(const std::string& name, const ForeignJson& json) const {
         if (!json.is_object() || json.size() != 3 || !json.contains("dtype") || !json.contains("shape") ||
             !json.contains("data_offsets") || !json["dtype"].is_string())
             fail(fmt::format("{} does not have a dtype, a shape and data_offsets, and nothing else", name));
@@ -99,8 +98,8 @@ private:
         return {name, info->dtype, shape, static_cast<std::size_t>(offsets[0]), static_cast<std::size_t>(offsets[1])};
     }
 
-    std::vector<Index> parse_numbers(const std::string& name, std::string_view what, const Json& json) const {
-        const auto in_range = [](const Json& value) {
+    std::vector<Index> parse_numbers(const std::string& name, std::string_view what, const ForeignJson& json) const {
+        const auto in_range = [](const ForeignJson& value) {
             return value.is_number_unsigned() && value.get<std::uint64_t>() <= std::numeric_limits<Index>::max();
         };
         if (!json.is_array() || !std::ranges::all_of(json, in_range))
@@ -168,11 +167,11 @@ std::string_view bytes_of(const ConstArray& array) {
 }
 
 /// Padded, so that the data begin at a multiple of 8 bytes.
-std::string header_text(const Json& header) {
+std::string header_text(const ForeignJson& header) {
     try {
         std::string text = header.dump();
         return text.append((8 - text.size() % 8) % 8, ' ');
-    } catch (const nlohmann::json::exception&) {
+    } catch (const ForeignJson::exception&) {
         throw ValueError("save: a name or the metadata are not UTF-8");
     }
 }
@@ -235,7 +234,7 @@ template <Real T> Tensor<T> SafetensorsFile::tensor(std::string_view name) const
 }
 
 void save_arrays(const std::filesystem::path& path, std::span<const ConstArray> arrays, const Metadata& metadata) {
-    Json header = Json::object();
+    ForeignJson header = ForeignJson::object();
     if (!metadata.empty()) header["__metadata__"] = metadata;
     std::vector<std::string_view> parts(2);  // the first two are the header's length and text
     std::size_t end = 0;

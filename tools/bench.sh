@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 tools/install_dependencies.sh
-cmake --preset release
+cmake --preset release -D XTAPE_TORCH=ON
 cmake --build --preset release
 
 # OpenBLAS, on which PyTorch stands, does not know the newest processors and runs its AVX2 kernels there.

@@ -15,7 +15,7 @@ using models::GateExample;
 
 namespace {
 
-constexpr std::size_t at_once = 64;
+constexpr std::size_t windows_at_once = 64;
 constexpr std::size_t longest_line = std::size_t{1} << 24;
 
 /// Lines of a file descriptor, with their numbers.
@@ -105,7 +105,7 @@ std::vector<double> allow_probabilities(const Gate<float>& model, const models::
             const std::size_t count = std::min(context, tokens.size() - begin);
             windows.push_back({.tokens = {first, first + static_cast<std::ptrdiff_t>(count)}});
             text_of.push_back(i);
-            if (windows.size() == at_once) judge();
+            if (windows.size() == windows_at_once) judge();
         }
     }
     if (!windows.empty()) judge();

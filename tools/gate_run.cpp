@@ -16,7 +16,7 @@ using models::GateExample;
 
 namespace {
 
-constexpr std::size_t at_once = 64;
+constexpr std::size_t examples_at_once = 64;
 
 /// `otherwise` for what could not be measured.
 std::string measured(const char* format, double value, const char* otherwise) {
@@ -29,8 +29,9 @@ GateScore score(const Gate<float>& model, std::span<const GateExample> examples)
     GateScore result;
     double loss = 0, next_loss = 0;
     Index next_tokens = 0;
-    for (std::size_t first = 0; first < examples.size(); first += at_once) {
-        const GateBatch batch = models::pack(examples.subspan(first, std::min(at_once, examples.size() - first)));
+    for (std::size_t first = 0; first < examples.size(); first += examples_at_once) {
+        const GateBatch batch =
+            models::pack(examples.subspan(first, std::min(examples_at_once, examples.size() - first)));
         const auto logits = model(batch);
         loss += static_cast<double>(model.loss(logits, batch).item()) * static_cast<double>(batch.size());
         if (const Index count = batch.next.size(); count > 0) {

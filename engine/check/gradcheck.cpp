@@ -26,7 +26,7 @@ Weighed weigh(const Tensor<double>& y, const Tensor<double>& cotangent) {
     return sum;
 }
 
-std::string name_of(const GradcheckOptions& options, std::size_t input) {
+std::string input_name(const GradcheckOptions& options, std::size_t input) {
     return input < options.names.size() ? options.names[input] : fmt::format("input {}", input);
 }
 
@@ -43,7 +43,7 @@ public:
             check::tape_gradients<double>(f, inputs, [&](const Tensor<double>& y) { return dy = make(y); });
         if (!dy) dy = make(by_tape.y);
         for (std::size_t i = 0; i < inputs.size(); ++i)
-            variables.push_back({name_of(options, i), inputs[i].shape(), elements_of(inputs[i]), by_tape.dx[i]});
+            variables.push_back({input_name(options, i), inputs[i].shape(), elements_of(inputs[i]), by_tape.dx[i]});
         for (std::size_t i = 0; i < inputs.size(); ++i) {
             checks.emplace_back(
                 variables[i],
@@ -146,7 +146,7 @@ GradReport jacobian_check(const TensorFunction<double>& f, std::span<const Tenso
     }
     GradReport report{.check = "jacobian_check", .seed = options.seed};
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-        GradRow& row = report.rows.emplace_back(GradRow{name_of(options, i), {outputs, inputs[i].size()}});
+        GradRow& row = report.rows.emplace_back(GradRow{input_name(options, i), {outputs, inputs[i].size()}});
         const Entries& entries = all[i];
         fill_from_entries(row, entries.by_tape, entries.by_difference,
                           options.tolerance * entries.size + entries.rounding);

@@ -7,13 +7,13 @@
 namespace xtape::check {
 namespace {
 
-constexpr int pairs = 6;  // of points, one on either side
+constexpr int point_pairs = 6;  // of points, one on either side
 
-using Values = std::vector<std::vector<double>>;
+using Elements = std::vector<std::vector<double>>;
 
 /// The least and the greatest of each gradient.
 struct Range {
-    Values least, greatest;
+    Elements least, greatest;
 
     explicit Range(std::span<const Tensor<double>> inputs) {
         for (const Tensor<double>& x : inputs) {
@@ -51,12 +51,12 @@ std::vector<Tensor<double>> moved(std::span<const Tensor<double>> inputs, std::s
 
 /// Raises `jumps` to the spread of the gradients at points that are `near`, where it is much the same `farther` times
 /// as far away: of a smooth gradient it grows with the distance.
-void raise_by_spread(Values& jumps, const TensorFunction<double>& f, std::span<const Tensor<double>> inputs,
+void raise_by_spread(Elements& jumps, const TensorFunction<double>& f, std::span<const Tensor<double>> inputs,
                      const Tensor<double>& dy, double near) {
     constexpr double farther = 16;
     Random random(1);
     Range close(inputs), wide(inputs);
-    for (int pair = 0; pair < pairs; ++pair) {
+    for (int pair = 0; pair < point_pairs; ++pair) {
         std::vector<Tensor<double>> direction;
         for (const Tensor<double>& x : inputs) direction.push_back(random.tensor(x.shape(), -1, 1));
         const auto gradients_at = [&](double step) {
@@ -80,7 +80,7 @@ void raise_by_spread(Values& jumps, const TensorFunction<double>& f, std::span<c
 
 std::vector<std::vector<double>> gradient_jumps(const TensorFunction<double>& f, std::span<const Tensor<double>> inputs,
                                                 const Tensor<double>& dy) {
-    Values jumps;
+    Elements jumps;
     for (const Tensor<double>& x : inputs) jumps.emplace_back(x.values().size());
     raise_by_spread(jumps, f, inputs, dy, 0x1p-36);  // at the inputs: small jumps are seen as well
     raise_by_spread(jumps, f, inputs, dy, 0x1p-19);  // where rounding in f32 gets to
