@@ -12,12 +12,13 @@
 // work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is
 // passed. An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
 // `static constexpr int writes_over = i` says that Grad<i, T> may be the same array as Input<i, T>, element by element:
-// it will be, where nobody else needs the input. `static constexpr int optional = i` says that input i may be left out,
-// and `static constexpr bool recomputable = true` that running the forward again costs less than to keep its output
-// (see TapeOptions::recompute).
+// it will be, where nobody else needs the input. `static constexpr std::array optional{i, ...}` says which inputs may
+// be left out, and `static constexpr bool recomputable = true` that running the forward again costs less than to keep
+// its output (see TapeOptions::recompute).
 
 #include <xtape/engine/tape.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <tuple>
@@ -115,7 +116,8 @@ inline const Shape no_shape{};
 
 template <class Op, int I>
 concept Optional = requires {
-    requires Op::optional == I;
+    requires std::ranges::find(Op::optional, I)
+    != Op::optional.end();
 };
 
 /// Throws ValueError for an input that holds nothing, unless the op says that it may.
@@ -347,8 +349,6 @@ void record(Tape<T>& tape, const Op& op, const Tensor<T>& y, std::array<Tensor<T
     const bool keep_all = tape.options().keep_records;
     const Reads reads = Recorded::reads(wanted);
     if (wanted == 0 && !keep_all) return;
-    const bool as_recipe = Recomputable<Op> && !keep_all && tape.options().recompute && !reads.output &&
-                           reads.inputs == Recorded::tensor_inputs && y.body()->bytes >= recomputes_from;
     position = 0;
     const auto enter = [&](const auto& x) -> ValueId {
         const int i = position++;
@@ -361,6 +361,12 @@ void record(Tape<T>& tape, const Op& op, const Tensor<T>& y, std::array<Tensor<T
         }
     };
     const std::array<ValueId, sizeof...(In)> inputs{enter(in)...};
+    bool as_recipe = Recomputable<Op> && !keep_all && tape.options().recompute && !reads.output &&
+                     reads.inputs == Recorded::tensor_inputs &&
+                     static_cast<std::size_t>(y.size()) * sizeof(T) >= recomputes_from;
+    for (std::size_t i = 0; i < inputs.size();
+         ++i)  // made again from what is kept: a chain would not end, or save much
+        as_recipe = as_recipe && (Recorded::indexed[i] || tape.at(inputs[i]).recipe == no_record);
     for (std::size_t k = 0; k < saved.size(); ++k) {
         if (!keep_all && !as_recipe && ((reads.saved >> k) & 1u) == 0) saved[k] = {};
     }

@@ -32,7 +32,7 @@ public:
 
     void vjp(Tape<T>& tape) override {
         const Resume resume;
-        Tape<T> inner;
+        Tape<T> inner({.recompute = tape.options().recompute});
         inner.guard(tape);
         std::array<Tensor<T>, N> x;
         for (std::size_t i = 0; i < N; ++i) {

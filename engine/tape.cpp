@@ -25,6 +25,12 @@ std::uint64_t next_serial() {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+void check_cotangent(const Shape& output, const Shape& cotangent, std::string_view caller) {
+    if (cotangent != output)
+        throw ShapeError(fmt::format("{}: the cotangent has another shape: output is {}, cotangent is {}", caller,
+                                     to_string(output), to_string(cotangent)));
+}
+
 template <class T> const T* first_not_finite(const Tensor<T>& x) {
     const auto values = x.values();
     const auto at = std::find_if(values.begin(), values.end(), [](T v) { return !std::isfinite(v); });
@@ -139,11 +145,25 @@ template <class T> void Tape<T>::backward(const Tensor<T>& loss) {
 
 template <class T> void Tape<T>::backward(const Tensor<T>& output, const Tensor<T>& cotangent) {
     const ValueId root = root_of(output, "backward");
-    if (cotangent.shape() != output.shape())
-        throw ShapeError(fmt::format("backward: the cotangent has another shape: output is {}, cotangent is {}",
-                                     to_string(output.shape()), to_string(cotangent.shape())));
+    check_cotangent(output.shape(), cotangent.shape(), "backward");
     sweep(root, cotangent);
 }
+
+/// While it lives, the sweep goes to some leaves alone, and the gradients of Parameters to tensors of the caller's.
+template <class T> class Tape<T>::Choice {
+public:
+    Choice(Tape& tape, std::span<const Tensor<T>* const> of, std::span<Tensor<T>> gradients) : tape_(tape) {
+        tape_.choose(of, gradients);
+    }
+    ~Choice() {
+        if (tape_.options_.keep_records) tape_.choose_all();
+    }
+    Choice(const Choice&) = delete;
+    Choice& operator=(const Choice&) = delete;
+
+private:
+    Tape& tape_;
+};
 
 template <class T>
 std::vector<Tensor<T>> Tape<T>::gradient(const Tensor<T>& loss,
@@ -159,8 +179,9 @@ template <class T>
 std::vector<Tensor<T>> Tape<T>::gradient(const Tensor<T>& output, const Tensor<T>& cotangent,
                                          std::span<const Tensor<T>* const> of) {
     const ValueId root = root_of(output, "gradient");
+    check_cotangent(output.shape(), cotangent.shape(), "gradient");
     std::vector<Tensor<T>> gradients(of.size());
-    choose(of, gradients);
+    const Choice choice(*this, of, gradients);
     sweep(root, cotangent);
     for (std::size_t i = 0; i < of.size(); ++i) {
         if (of[i]->body()->parameter == nullptr) gradients[i] = std::move(values_[of[i]->body()->value].grad);
@@ -170,7 +191,6 @@ std::vector<Tensor<T>> Tape<T>::gradient(const Tensor<T>& output, const Tensor<T
         const auto first = static_cast<std::size_t>(twin - of.begin());
         gradients[i] = first < i ? gradients[first] : Tensor<T>::zeros(of[i]->shape());
     }
-    if (options_.keep_records) choose_all();
     return gradients;
 }
 
@@ -265,7 +285,7 @@ template <class T> void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent)
     swept_ = true;
     const Pause pause;
     if (options_.keep_records)  // what a sweep that was stopped by an error has left
-        for (const auto& record : records_) values_[record->output].grad = {};
+        for (Value<T>& value : values_) value.grad = {};
     if (values_[root].wants_grad) pass(cotangent, root);
     for (std::size_t i = records_.size(); i-- > 0;) {
         Record<T>& record = *records_[i];

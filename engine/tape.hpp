@@ -103,7 +103,7 @@ struct RecordInfo {
     std::vector<std::uint32_t> inputs;  ///< numbers of values
     std::uint32_t output;
     Shape shape;             ///< of the output
-    std::size_t kept_bytes;  ///< of the output (when some vjp reads it) and of what the forward saved
+    std::size_t kept_bytes;  ///< of the output (when some vjp reads it, and it is not made again) and of what was saved
 };
 
 /// Time and memory of all records of one op in one scope.
@@ -201,6 +201,8 @@ public:
 
 private:
     friend class Pause;
+
+    class Choice;
 
     detail::ValueId root_of(const Tensor<T>& output, std::string_view caller) const;
     void check_scalar(const Tensor<T>& loss, std::string_view caller) const;

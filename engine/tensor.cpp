@@ -21,11 +21,11 @@ void empty_tensor() {
 }
 
 void empty_input(std::string_view op, std::size_t input) {
-    constexpr std::array ordinals{"first", "second", "third", "fourth", "fifth", "sixth"};
+    const std::array<std::string, 6> ordinals{"first", "second", "third", "fourth", "fifth", "sixth"};
     throw ValueError(
         fmt::format("{}: the {} input is an empty tensor: it was default-constructed, or is a gradient that step() or "
                     "zero_grad() has used up",
-                    op, input < ordinals.size() ? ordinals[input] : "last"));
+                    op, input < ordinals.size() ? ordinals[input] : fmt::format("{}th", input + 1)));
 }
 
 template <class T> TensorBody<T>* new_body(const Shape& shape) {

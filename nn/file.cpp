@@ -61,6 +61,8 @@ public:
     }
 
     void replace_target() {
+        if (std::error_code none; fs::is_other(target_, none))  // a device or a pipe would be gone
+            throw FileError(fmt::format("write: {}: that is no file to replace", target_.string()));
         if (::fsync(file_.get()) != 0 || !file_.close()) fail("write", target_, errno);
         if (::rename(path_.c_str(), target_.c_str()) != 0) fail("write", target_, errno);
         renamed_ = true;

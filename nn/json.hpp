@@ -62,7 +62,7 @@ public:
                 try {
                     return json_.template get<T>();
                 } catch (const typename AnyJson::exception&) {
-                    refuse("a list");
+                    refuse("a list of one kind of value");
                 }
             }
         }

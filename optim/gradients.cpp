@@ -9,7 +9,7 @@
 namespace xtape::detail {
 
 template <Real T> double grad_norm(const std::vector<nn::Named<T>>& parameters) {
-    std::vector<double> sums(parameters.size(), 0.0);
+    std::vector<double, PoolAllocator<double>> sums(parameters.size(), 0.0);
     Index elements = 0;
     for (const nn::Named<T>& named : parameters) elements += named.parameter->size();
     const bool threaded = kernels::worth_threads(0, static_cast<double>(elements) * sizeof(T));

@@ -258,6 +258,12 @@ int complain(Exit status, const std::exception& error) {
     return static_cast<int>(status);
 }
 
+/// Throws FileError where some of what was printed got lost.
+void finish_output() {
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+        throw FileError(fmt::format("cannot write: {}", std::strerror(errno)));
+}
+
 }  // namespace
 
 Exit ModelCommand::predict(const RunFolder&, const std::string&) const {
@@ -282,7 +288,7 @@ int run_command(std::span<const char* const> words) {
     try {
         app.parse(static_cast<int>(words.size()), words.data());
         const Exit status = arguments.action();
-        if (std::fflush(stdout) != 0) throw FileError(fmt::format("cannot write: {}", std::strerror(errno)));
+        finish_output();
         return static_cast<int>(status);
     } catch (const CLI::Success& help) {
         return app.exit(help);
@@ -291,7 +297,7 @@ int run_command(std::span<const char* const> words) {
     } catch (const CLI::ConversionError& error) {
         const std::string_view what = error.what();  // Could not convert: --steps = 5.5
         const std::string_view flag = what.substr(std::min(what.find("--"), what.size()));
-        return complain(Exit::usage, UsageError(fmt::format("{} is not a number that it takes", flag)));
+        return complain(Exit::usage, UsageError(fmt::format("{} is not a value that it takes", flag)));
     } catch (const CLI::ExtrasError&) {
         return complain(Exit::usage, unexpected(app));
     } catch (const CLI::ParseError& error) {
@@ -302,6 +308,8 @@ int run_command(std::span<const char* const> words) {
         return complain(Exit::file, error);
     } catch (const std::filesystem::filesystem_error& error) {
         return complain(Exit::file, FileError(fmt::format("{}: {}", error.path1().string(), error.code().message())));
+    } catch (const std::system_error& error) {  // fmt's, of what cannot be written
+        return complain(Exit::file, FileError(fmt::format("cannot write: {}", error.code().message())));
     } catch (const ValueError& error) {
         return complain(Exit::usage, error);
     } catch (const std::bad_alloc&) {

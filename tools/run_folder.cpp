@@ -43,6 +43,8 @@ void check_writable(const std::string& flag, const std::filesystem::path& file) 
         throw FileError(fmt::format("{} {}: there is no folder {}", flag, file.string(), folder.string()));
     if (std::filesystem::is_directory(file, none))
         throw FileError(fmt::format("{} {}: that is a folder", flag, file.string()));
+    if (std::filesystem::is_other(file, none))
+        throw FileError(fmt::format("{} {}: that is no file to replace", flag, file.string()));
     if (::access(folder.c_str(), W_OK) != 0)
         throw FileError(fmt::format("{} {}: nothing can be written into {}", flag, file.string(), folder.string()));
 }
@@ -52,8 +54,10 @@ bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.
 std::filesystem::path RunFolder::weights() const {
     const std::filesystem::path path = file(best_ ? "best.safetensors" : "model.safetensors");
     if (best_ && std::filesystem::is_directory(path_) && !std::filesystem::exists(path))
-        throw FileError(fmt::format(
-            "{}: there is no best.safetensors: no part of the data was held out by --val-fraction", path_.string()));
+        throw FileError(
+            fmt::format("{}: there is no best.safetensors: no evaluation has been reached, or nothing was held out by "
+                        "--val-fraction",
+                        path_.string()));
     return path;
 }
 
@@ -69,7 +73,7 @@ bool RunFolder::is_foreign() const {
 
 bool RunFolder::is_taken() const {
     const auto is_there = [&](std::string_view name) { return std::filesystem::exists(file(name)); };
-    if (is_there("model.safetensors") || is_there("best.safetensors")) return true;
+    if (is_there("model.safetensors") || is_there("best.safetensors") || is_there("optimizer.safetensors")) return true;
     if (std::ranges::none_of(files, is_there)) return false;
     try {
         read_config();  // of a run that came to nothing; else the files are somebody's

@@ -206,11 +206,18 @@ void judge_all(GradReport& report, const Forward& forward, std::span<const Trial
     for (const std::string& note : found.notes) add_note(report, note);
 }
 
+/// Whether a diagnosis is none, a guess, or no more than a number.
+bool is_weak(std::string_view diagnosis) {
+    return diagnosis.empty() || diagnosis.ends_with('?') || diagnosis.starts_with("constant factor") ||
+           diagnosis.starts_with("rounding");
+}
+
 /// Where a gradient is wrong in both precisions, f64 says how: in f32 rounding may hide it. The rows of f32 come first.
 void tell_one_story(GradReport& report, std::size_t inputs) {
     for (std::size_t i = 0; i < inputs; ++i) {
         const GradRow& f64 = report.rows[inputs + i];
-        if (differs(report.rows[i]) && differs(f64) && !f64.diagnosis.empty()) report.rows[i].diagnosis = f64.diagnosis;
+        if (differs(report.rows[i]) && differs(f64) && !f64.diagnosis.empty() && is_weak(report.rows[i].diagnosis))
+            report.rows[i].diagnosis = f64.diagnosis;
     }
 }
 

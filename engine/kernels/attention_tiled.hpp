@@ -86,7 +86,7 @@ template <class T> void multiply(const Attention& a, const Gemm& g, const T* x, 
     if constexpr (std::is_same_v<T, float>) {
         constexpr Index most = key_tile * 128;
         if (a.bf16 && worth_bf16(g) && bf16_scratch(g) <= most) {
-            Local<float, most> scratch;
+            Local<std::uint32_t, most> scratch;
             return gemm_bf16(g, x, y, z, nullptr, scratch.data());
         }
     }

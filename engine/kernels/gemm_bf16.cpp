@@ -27,21 +27,11 @@ namespace {
 using namespace detail;
 
 constexpr int W = native_lanes<Bf16Pair>;
-/// Rows of C that a thread takes at once; rows and pairs along k of the part of A that is rounded together, to stay in
-/// the first-level cache, while B's of that depth stays in the second; and how many pairs of B are packed at a time.
-constexpr Index task_rows = 256, tile_rows = 32, tile_depth = 256, pack_depth = 32;
+/// Rows and pairs along k of the part of A that is rounded together, to stay in the first-level cache, while B's of
+/// that depth stays in the second; and how many pairs of B are packed at a time.
+constexpr Index tile_rows = 32, tile_depth = 256, pack_depth = 32;
 
 Index depth_of(const Gemm& g) { return (g.k + 1) / 2; }
-
-/// Rows of a task: the same number of tasks for each thread. No sum depends on it.
-Index rows_of_task(Index m) {
-    Index threads = 1;
-#ifdef _OPENMP
-    threads = omp_get_max_threads();
-#endif
-    const Index tasks = ((m + task_rows - 1) / task_rows + threads - 1) / threads * threads;
-    return ((m + tasks - 1) / tasks + max_rows - 1) / max_rows * max_rows;
-}
 
 /// Row p of a matrix stored by rows, or null where it has no such row.
 const float* row_of(const float* x, Index ld, Index p, Index rows) { return p < rows ? x + p * ld : nullptr; }
@@ -124,14 +114,13 @@ bool has_bf16() { return true; }
 bool has_bf16_for_tiles() { return true; }
 Index bf16_scratch(const Gemm& g) { return depth_of(g) * (g.n + W); }
 
-void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
-    auto* const panels = reinterpret_cast<Bf16Pair*>(scratch);
-    pack_b(g, b, panels);
+void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, std::uint32_t* scratch) {
+    pack_b(g, b, scratch);
     const Start<float> start{g.accumulate ? c : bias, g.accumulate ? g.ldc : 0};
     const bool threaded = worth_threads(static_cast<double>(g.m * g.n * g.k));
-    parallel_for(g.m, threaded ? rows_of_task(g.m) : g.m, threaded, [&](Index begin, Index end) {
-        g.transpose_a ? multiply_rows<true>(g, a, panels, begin, end, c, start)
-                      : multiply_rows<false>(g, a, panels, begin, end, c, start);
+    share_among_threads(g.m, max_rows, threaded, [&](Index begin, Index end) {
+        g.transpose_a ? multiply_rows<true>(g, a, scratch, begin, end, c, start)
+                      : multiply_rows<false>(g, a, scratch, begin, end, c, start);
     });
 }
 
@@ -195,7 +184,7 @@ bool has_bf16() { return static_cast<bool>(__builtin_cpu_supports("avx512bf16"))
 bool has_bf16_for_tiles() { return false; }
 Index bf16_scratch(const Gemm& g) { return (g.m * g.k + g.k * g.n + 1) / 2 + 16; }
 
-void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float* scratch) {
+void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, std::uint32_t* scratch) {
     const Index a_columns = g.transpose_a ? g.m : g.k, b_columns = g.transpose_b ? g.k : g.n;
     auto* const a16 = reinterpret_cast<Bits*>(scratch);
     Bits* const b16 = a16 + g.m * g.k;
@@ -234,7 +223,7 @@ bool has_bf16() { return false; }
 bool has_bf16_for_tiles() { return false; }
 Index bf16_scratch(const Gemm&) { return 0; }
 
-void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, float*) {
+void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const float* bias, std::uint32_t*) {
     gemm(g, a, b, c, bias);
 }
 

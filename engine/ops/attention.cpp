@@ -16,7 +16,7 @@ namespace {
 
 template <class T> struct CausalAttention {
     static constexpr std::string_view name = "causal_attention";
-    static constexpr int optional = 3;  // offsets
+    static constexpr std::array optional{3};  // offsets
     AttentionOptions options;
     Precision precision = product_precision();
 

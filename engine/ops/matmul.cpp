@@ -21,7 +21,7 @@ template <class T> void multiply(const Gemm& g, Precision precision, const T* a,
     if constexpr (std::same_as<T, float>) {
         if (precision == Precision::bf16 && kernels::worth_bf16(g)) {
             const auto scratch = Tensor<float>::unwritten({kernels::bf16_scratch(g)});
-            return kernels::gemm_bf16(g, a, b, c, bias, scratch.body()->data);
+            return kernels::gemm_bf16(g, a, b, c, bias, reinterpret_cast<std::uint32_t*>(scratch.body()->data));
         }
     }
     kernels::gemm(g, a, b, c, bias);

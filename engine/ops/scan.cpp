@@ -30,7 +30,7 @@ kernels::Scan scan_of(const Shape& a, const Shape& b, const View<std::int32_t>& 
 /// h_t = a_t h_{t−1} + b_t. With g_t = dh_t + a_{t+1} g_{t+1}: db_t = g_t, da_t = Σ over slots of g_t h_{t−1}.
 template <class T> struct CausalScan {
     static constexpr std::string_view name = "causal_scan";
-    static constexpr int optional = 2;  // offsets
+    static constexpr std::array optional{2};  // offsets
     ScanOptions options;
 
     Shape shape(const Shape&, const Shape& b, const Indices& offsets) const {
@@ -55,7 +55,7 @@ template <class T> struct CausalScan {
 /// The same; the backward computes h again from every √S-th state.
 template <class T> struct CheckpointedScan {
     static constexpr std::string_view name = "causal_scan";
-    static constexpr int optional = 2;  // offsets
+    static constexpr std::array optional{2};  // offsets
     ScanOptions options;
 
     Shape shape(const Shape& a, const Shape& b, const Indices& offsets) const {

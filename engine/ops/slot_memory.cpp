@@ -12,7 +12,7 @@ namespace {
 
 template <class T> struct SlotMemory {
     static constexpr std::string_view name = "slot_memory";
-    static constexpr int optional = 5;  // offsets
+    static constexpr std::array optional{5};  // offsets
 
     Shape shape(const Shape& decay, const Shape& write, const Shape& read, const Shape& k, const Shape& v,
                 const Indices& offsets) const {

@@ -207,7 +207,7 @@ TEST_CASE("gemm_bf16: near the f32 product, whatever is transposed, added or thr
             const Problem<float> problem(extents(flags & 1, flags & 2, m, n, k, accumulate), flags % 3, random);
             const float* const bias = accumulate ? nullptr : problem.bias.data();
             const std::vector<float> truth = problem.result(!accumulate);
-            std::vector<float> scratch(static_cast<std::size_t>(xtape::kernels::bf16_scratch(problem.shape)));
+            std::vector<std::uint32_t> scratch(static_cast<std::size_t>(xtape::kernels::bf16_scratch(problem.shape)));
             const auto run = [&] {
                 std::vector<float> out = problem.c;
                 xtape::kernels::gemm_bf16(problem.shape, problem.a.data(), problem.b.data(), out.data(), bias,

@@ -43,7 +43,7 @@ struct Square {
 /// y = a b (+ c), with one vjp for a and b, and an optional c.
 struct Product {
     static constexpr std::string_view name = "product";
-    static constexpr int optional = 2;
+    static constexpr std::array optional{2};
 
     Shape shape(const Shape& a, const Shape&, const Shape&) const { return a; }
     void forward(View<double> a, View<double> b, View<double> c, Out<double> y) const {
@@ -520,6 +520,20 @@ TEST_CASE("a kept tape goes on after a sweep that an error has stopped") {
     tape.backward(loss);
     CHECK(w.grad().values()[0] == Approx(1.5));
     CHECK(w.grad().values()[1] == Approx(4 + 0.5));
+}
+
+TEST_CASE("a kept tape goes on with backward after a gradient that an error has stopped") {
+    const Parameter<double> w = parameter({1, 2});
+    Tape<double> tape({.keep_records = true, .check_finite = true});
+    const auto x = tape.leaf(Tensor<double>({2}, {0, 1}));
+    const auto loss = sum(sqrt(x) * w);
+    CHECK_THROWS_WITH(tape.gradient(loss, {w, x}), Contains("check_finite"));  // the slope of the root at 0
+    CHECK_THROWS_WITH(tape.gradient(loss, Tensor<double>({2}, {1, 1}), std::span<const Tensor<double>* const>()),
+                      StartsWith("gradient: the cotangent has another shape: output is [], cotangent is [2]"));
+    tape.set(x, Tensor<double>({2}, {1, 4}));
+    tape.replay();
+    tape.backward(loss);
+    CHECK(elements(w.grad()) == Doubles{1, 2});
 }
 
 TEST_CASE("check_finite: stops at the first op that makes a NaN or an infinity, and names it") {

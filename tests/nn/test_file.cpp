@@ -3,6 +3,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/nn/temporary_folder.hpp>
 
+#include <sys/stat.h>
+
 using namespace xtape;
 
 TEST_CASE("file: what is written is read back") {
@@ -40,6 +42,14 @@ TEST_CASE("file: a missing file and a folder are named") {
     CHECK_THROWS_AS(nn::read_file(missing), FileError);
     CHECK_THROWS_WITH(nn::read_file(missing), "read: " + missing + ": No such file or directory");
     CHECK_THROWS_WITH(nn::read_file(folder.path()), "read: " + folder.path().string() + ": Is a directory");
+}
+
+TEST_CASE("file: a pipe or a device is not replaced") {
+    const TemporaryFolder folder;
+    const auto pipe = folder / "pipe";
+    REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    CHECK_THROWS_WITH(nn::atomic_write(pipe, "text"), Catch::Matchers::Contains("no file to replace"));
+    CHECK(std::filesystem::is_fifo(pipe));
 }
 
 TEST_CASE("file: a write that fails changes nothing") {

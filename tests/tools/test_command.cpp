@@ -119,6 +119,8 @@ TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
     fs::rename(scratch.path / "run" / "model.safetensors", scratch.path / "run" / "best.safetensors");
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 2);
     fs::remove(scratch.path / "run" / "best.safetensors");
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 2);  // --resume could go on
+    fs::remove(scratch.path / "run" / "optimizer.safetensors");
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
 }
 
@@ -365,7 +367,7 @@ TEST_CASE("what cannot be written, or gone on with, is said") {
     CHECK_THAT(resumed.error, Contains("no optimizer.safetensors, so there is no course to go on with"));
     CHECK(xtape_command(train(scratch / "run", {"--data", ""})).error == "xtape: --data: it is empty\n");
     CHECK(xtape_command(train(scratch / "run", {"--dim", "1.5"})).error ==
-          "xtape: --dim = 1.5 is not a number that it takes\n");
+          "xtape: --dim = 1.5 is not a value that it takes\n");
     CHECK(xtape_command(train(scratch / "run", {"--steps", "99999999999999999999"})).status == 2);
 }
 
