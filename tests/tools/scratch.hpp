@@ -56,6 +56,9 @@ private:
     int stream_, saved_;
 };
 
+/// The bytes of a run's weights.
+inline std::string weights(const std::string& run) { return xtape::nn::read_file(run + "/model.safetensors"); }
+
 struct Outcome {
     int status;
     std::string out, error;

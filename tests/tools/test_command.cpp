@@ -12,6 +12,7 @@ using Catch::Matchers::Contains;
 using Catch::Matchers::EndsWith;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
+using xtape::test::weights;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
 using xtape::tools::parse_json;
@@ -20,8 +21,6 @@ std::vector<std::string> train(const std::string& out, std::vector<std::string> 
     more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
     return more;
 }
-
-std::string weights(const std::string& run) { return xtape::nn::read_file(run + "/model.safetensors"); }
 
 }  // namespace
 

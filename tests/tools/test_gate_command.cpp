@@ -9,17 +9,16 @@ namespace fs = std::filesystem;
 using Catch::Matchers::Contains;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
+using xtape::test::weights;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
 using xtape::tools::parse_json;
 
-std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
+std::vector<std::string> train_gate(const std::string& out, std::vector<std::string> more) {
     more.insert(more.begin(), {"train", "gate", "--out", out, "--quiet", "--examples", "400", "--dim", "16", "--heads",
                                "2", "--ffn", "32", "--batch", "8"});
     return more;
 }
-
-std::string weights(const std::string& run) { return xtape::nn::read_file(run + "/model.safetensors"); }
 
 std::vector<Json> json_lines(const std::string& text) {
     std::vector<Json> lines;
@@ -43,7 +42,7 @@ Outcome with_input(const std::string& file, const std::vector<std::string>& word
 
 TEST_CASE("train gate: --json tells the metrics of the course and of the held-out decisions") {
     const Scratch scratch;
-    const Outcome outcome = xtape_command(train(scratch / "run", {"--steps", "30", "--json"}));
+    const Outcome outcome = xtape_command(train_gate(scratch / "run", {"--steps", "30", "--json"}));
     REQUIRE(outcome.status == 0);
     const Json result = parse_json(outcome.out);
     CHECK(result.at("steps") == 30);
@@ -62,11 +61,11 @@ TEST_CASE("train gate: --json tells the metrics of the course and of the held-ou
 TEST_CASE("train gate: stopped and resumed gives the bits and the metrics of a course at once") {
     const Scratch scratch;
     const std::vector<std::string> settings{"--steps", "24", "--accumulate", "2", "--json"};
-    const Outcome whole = xtape_command(train(scratch / "whole", settings));
+    const Outcome whole = xtape_command(train_gate(scratch / "whole", settings));
     REQUIRE(whole.status == 0);
     std::vector<std::string> half = settings;
     half.insert(half.end(), {"--stop-after", "9"});
-    REQUIRE(xtape_command(train(scratch / "parts", half)).status == 0);
+    REQUIRE(xtape_command(train_gate(scratch / "parts", half)).status == 0);
     const Outcome rest = xtape_command({"train", "gate", "--out", scratch / "parts", "--resume", "--json"});
     REQUIRE(rest.status == 0);
     CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
@@ -86,8 +85,8 @@ TEST_CASE("train gate: learns the data of a file, and eval measures it") {
                 "\n";
     }
     const std::string file = scratch.write("calls.jsonl", data);
-    REQUIRE(xtape_command(train(scratch / "run", {"--data", file, "--steps", "150", "--lr", "0.003", "--val-fraction",
-                                                  "0", "--eval-every", "0"}))
+    REQUIRE(xtape_command(train_gate(scratch / "run", {"--data", file, "--steps", "150", "--lr", "0.003",
+                                                       "--val-fraction", "0", "--eval-every", "0"}))
                 .status == 0);
     const Outcome eval = xtape_command({"eval", scratch / "run", "--data", file, "--json"});
     REQUIRE(eval.status == 0);
@@ -112,7 +111,7 @@ TEST_CASE("train gate: learns the data of a file, and eval measures it") {
 
 TEST_CASE("predict: one line of JSON for each line of JSON or of text, from a file or standard input") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_gate(scratch / "run", {"--steps", "5"})).status == 0);
     std::string text = "{\"input\": \"rm -rf \\\"x\\\"\"}\n\n  \nls -l\r\n{\"input\": \"ls -l\", \"label\": 1}\n";
     for (int i = 0; i < 100; ++i) text += "cat notes\n";
     text += "the last line";
@@ -135,7 +134,7 @@ TEST_CASE("predict: one line of JSON for each line of JSON or of text, from a fi
 
 TEST_CASE("predict: a call longer than the context is as suspect as its most suspect part") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "40", "--ctx", "40", "--lr", "0.003"})).status == 0);
+    REQUIRE(xtape_command(train_gate(scratch / "run", {"--steps", "40", "--ctx", "40", "--lr", "0.003"})).status == 0);
     std::string harmless;
     for (int i = 0; i < 100; ++i) harmless += "ls ";
     const std::string file = scratch.write("calls", "ls\n" + harmless + "\n" + harmless + "shell sudo kill -9 -1\n");
@@ -146,14 +145,14 @@ TEST_CASE("predict: a call longer than the context is as suspect as its most sus
 
 TEST_CASE("gate: a bad line is named by its number, and ends with 3") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "2"})).status == 0);
+    REQUIRE(xtape_command(train_gate(scratch / "run", {"--steps", "2"})).status == 0);
     const std::string file = scratch.write("bad.jsonl", "{\"input\": \"ls\", \"label\": 1}\n{\"input\": \"ls\",\n");
     const std::string complaint = "xtape: " + file + ": line 2: not a JSON object: `{\"input\": \"ls\",`\n";
     const Outcome predict = xtape_command({"predict", scratch / "run", "--data", file});
     CHECK(predict.status == 3);
     CHECK(predict.error == complaint);
     CHECK(json_lines(predict.out).size() == 1);
-    for (const auto& words : {train(scratch / "new", {"--data", file}),
+    for (const auto& words : {train_gate(scratch / "new", {"--data", file}),
                               std::vector<std::string>{"eval", scratch / "run", "--data", file}}) {
         const Outcome outcome = xtape_command(words);
         CHECK(outcome.status == 3);

@@ -10,17 +10,16 @@ namespace {
 namespace fs = std::filesystem;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
+using xtape::test::weights;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
 using xtape::tools::parse_json;
 
-std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
+std::vector<std::string> train_llama(const std::string& out, std::vector<std::string> more) {
     more.insert(more.begin(), {"train", "llama", "--out", out, "--quiet", "--dim", "32", "--layers", "2", "--heads",
                                "4", "--kv-heads", "2", "--ctx", "16", "--batch", "4", "--tokenizer", "char"});
     return more;
 }
-
-std::string weights(const std::string& run) { return xtape::nn::read_file(run + "/model.safetensors"); }
 
 std::set<std::string> wrong_parameters(const std::string& fault) {
     const Outcome outcome = xtape_command({"audit", "llama", "--fault", fault, "--json"});
@@ -40,7 +39,7 @@ TEST_CASE("train llama: it learns the built-in text, and resumes bit for bit") {
     const std::vector<std::string> settings{"--steps",        "40",   "--warmup",     "5",
                                             "--val-fraction", "0.05", "--eval-every", "10"};
     const Outcome whole = xtape_command([&] {
-        std::vector<std::string> words = train(scratch / "whole", settings);
+        std::vector<std::string> words = train_llama(scratch / "whole", settings);
         words.emplace_back("--json");
         return words;
     }());
@@ -49,14 +48,14 @@ TEST_CASE("train llama: it learns the built-in text, and resumes bit for bit") {
     CHECK(fs::exists(scratch.path / "whole" / "best.safetensors"));
     std::vector<std::string> half = settings;
     half.insert(half.end(), {"--stop-after", "20"});
-    REQUIRE(xtape_command(train(scratch / "parts", half)).status == 0);
+    REQUIRE(xtape_command(train_llama(scratch / "parts", half)).status == 0);
     REQUIRE(xtape_command({"train", "llama", "--out", scratch / "parts", "--resume", "--quiet"}).status == 0);
     CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
 }
 
 TEST_CASE("generate llama: beyond the context, with the prompt, by seed") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_llama(scratch / "run", {"--steps", "5"})).status == 0);
     const std::vector<std::string> words{"generate", scratch / "run", "--tokens", "40", "--prompt", "The "};
     const Outcome outcome = xtape_command(words);
     CHECK(outcome.status == 0);
@@ -67,7 +66,7 @@ TEST_CASE("generate llama: beyond the context, with the prompt, by seed") {
 
 TEST_CASE("convert llama: to llama2.c and back") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_llama(scratch / "run", {"--steps", "5"})).status == 0);
     const std::string text = scratch.write("text.txt", xtape::models::built_in_text().substr(0, 2000));
     REQUIRE(xtape_command({"train", "llama", "--out", scratch / "bytes", "--quiet", "--steps", "3", "--dim", "32",
                            "--layers", "1", "--ctx", "16", "--tokenizer", "bpe", "--vocab", "300"})
@@ -87,7 +86,7 @@ TEST_CASE("train llama: what cannot be is refused in one line") {
     const Scratch scratch;
     const std::string empty = scratch.write("empty.txt", "");
     const auto refused = [&](int status, std::vector<std::string> more) {
-        const Outcome outcome = xtape_command(train(scratch / "run", std::move(more)));
+        const Outcome outcome = xtape_command(train_llama(scratch / "run", std::move(more)));
         CHECK(outcome.status == status);
         CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
     };

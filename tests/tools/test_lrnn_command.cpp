@@ -12,12 +12,12 @@ namespace {
 
 using xtape::test::Outcome;
 using xtape::test::Scratch;
+using xtape::test::weights;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
 using xtape::tools::parse_json;
 
 std::string read(const std::string& path) { return xtape::nn::read_file(path); }
-std::string weights(const std::string& run) { return read(run + "/model.safetensors"); }
 Json config(const std::string& run) { return parse_json(read(run + "/config.json")); }
 
 /// A small text and the flags of a small model.
