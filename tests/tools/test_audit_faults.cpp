@@ -131,7 +131,8 @@ TEST_CASE("audit: projections that start at zero leave parameters unproved, whic
 TEST_CASE("audit: ten random configurations of each model raise no alarm") {
     const Outcome outcome = xtape_command({"audit", "all", "--random", "10", "--seed", "3", "--json"});
     CHECK(outcome.status == 0);
-    for (const Json& model : parse_json(outcome.out).at("models"))
+    const Json report = parse_json(outcome.out);
+    for (const Json& model : report.at("models"))
         for (const Json& item : model.at("cases")) {
             INFO(model.at("model") << ": " << item.at("settings"));
             CHECK(item.at("agree") == true);
