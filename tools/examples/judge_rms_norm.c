@@ -26,5 +26,7 @@ int main(void) {
                                     {.name = "w", .rank = 1, .extents = {D}, .values = w, .gradient = dw}};
     xtape_report* report = xtape_gradcheck(loss, NULL, tensors, 2);
     puts(xtape_text(report));
-    return !xtape_passed(report);
+    const int wrong = !xtape_passed(report);
+    xtape_free(report);
+    return wrong;
 }
