@@ -193,7 +193,7 @@ AuditReport gradcheck_op(const FileCase& item) {
                  {"agree", report.passed()},
                  {"cases", {{{"settings", item.settings}, {"agree", report.passed()}, {"parameters", rows}}}},
                  {"parameters", rows}},
-            text_of(report) + "\n"};
+            report.text() + "\n"};
 }
 
 }  // namespace xtape::tools

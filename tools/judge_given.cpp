@@ -22,7 +22,7 @@ void refuse_shape(GradRow& row, const GivenArrays& given) {
 /// A place that only follows from which gradients are wrong may join mistakes that have nothing to do with each other:
 /// where none of them has a diagnosis of its own it is a hint, elsewhere not even that.
 void keep_what_is_proved(GradReport& report, const std::vector<GradRow>& before) {
-    if (!report.explanation || !report.explanation->diagnosis.starts_with("not a known mistake")) return;
+    if (!report.explanation || report.explanation->proved) return;
     const auto has_own = [](const GradRow& row) {
         return differs(row) && !row.diagnosis.empty() && !row.diagnosis.ends_with('?');
     };
@@ -218,7 +218,7 @@ AuditReport judge_given(const FileCase& item, Subject& subject, const std::strin
               {"first_departure", judge.departed() ? Json(*judge.departed()) : Json()},
               {"notes", report.notes}};
     if (report.explanation) json["cases"][0]["explanation"] = to_string(*report.explanation);
-    return {agree, std::move(json), text_of(report) + "\n"};
+    return {agree, std::move(json), report.text() + "\n"};
 }
 
 }  // namespace xtape::tools

@@ -85,14 +85,4 @@ void explain(GradReport& report, Subject& subject, std::span<const std::vector<d
     check::explain(report, tape, loss, Tensor<double>::full({}, 1), of, candidates);
 }
 
-std::string text_of(const GradReport& report) {
-    std::string text = report.text();
-    const auto agree = std::ranges::count(report.rows, Verdict::agree, &GradRow::verdict);
-    const auto all = std::ssize(report.rows);
-    const std::string headline = report.headline();
-    if (!report.passed() || agree == all) return text;
-    return text.replace(text.find(headline), headline.size(),
-                        fmt::format("{} of {} gradients agree, the true gradient of the rest is zero", agree, all));
-}
-
 }  // namespace xtape::tools

@@ -69,9 +69,6 @@ Trace trace_with_noise(Subject& subject, const MakeSubject& make);
 /// Looks for one fault behind all gradients of `report` that differ; `candidates` in the order of parameters.
 void explain(GradReport& report, Subject& subject, std::span<const std::vector<double>> candidates);
 
-/// The report's text, whose headline does not call those gradients right of which nothing was checked.
-std::string text_of(const GradReport& report);
-
 /// The trace of a subject's loss by its parameters, in T.
 template <Real T, class Named> Trace trace_of_loss(const std::vector<Named>& parameters, const auto& loss) {
     Tape<T> tape({.keep_records = true});

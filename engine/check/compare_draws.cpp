@@ -206,12 +206,6 @@ void judge_all(GradReport& report, const Forward& forward, std::span<const Trial
     for (const std::string& note : found.notes) add_note(report, note);
 }
 
-/// Whether a diagnosis is none, a guess, or no more than a number.
-bool is_weak(std::string_view diagnosis) {
-    return diagnosis.empty() || diagnosis.ends_with('?') || diagnosis.starts_with("constant factor") ||
-           diagnosis.starts_with("rounding");
-}
-
 /// Where a gradient is wrong in both precisions, f64 says how: in f32 rounding may hide it. The rows of f32 come first.
 void tell_one_story(GradReport& report, std::size_t inputs) {
     for (std::size_t i = 0; i < inputs; ++i) {

@@ -229,4 +229,9 @@ std::string diagnose(const Suspect& suspect) {
     return {};
 }
 
+bool is_weak(std::string_view diagnosis) {
+    return diagnosis.empty() || diagnosis.ends_with('?') || diagnosis.starts_with("constant factor") ||
+           diagnosis.starts_with("rounding");
+}
+
 }  // namespace xtape::check

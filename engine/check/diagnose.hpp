@@ -19,6 +19,9 @@ struct Suspect {
 /// The first diagnosis of the table that fits; empty when none does.
 std::string diagnose(const Suspect& suspect);
 
+/// Whether a diagnosis is none, a guess, or no more than a number.
+bool is_weak(std::string_view diagnosis);
+
 /// Notes on what the rows have in common: vacuous ones, one factor in all of them.
 void add_notes(GradReport& report);
 

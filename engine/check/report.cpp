@@ -99,14 +99,20 @@ bool GradReport::passed() const {
 }
 
 std::string GradReport::headline() const {
-    std::set<std::string_view> names, wrong;  // a gradient that ran in f32 and in f64 is one
+    std::set<std::string_view> names, right, wrong;  // a gradient that ran in f32 and in f64 is one
     for (const GradRow& row : rows) {
         names.insert(row.name);
         if (differs(row)) wrong.insert(row.name);
+        if (row.verdict == Verdict::agree) right.insert(row.name);
     }
-    const bool checked = std::ranges::any_of(rows, [](const GradRow& row) { return row.verdict == Verdict::agree; });
-    std::string headline = fmt::format("{} of {} gradients differ", wrong.size(), names.size());
-    if (wrong.empty()) headline = checked ? "all gradients agree" : "nothing was checked";
+    const std::string of_them = fmt::format("of {} gradients", names.size());
+    std::string headline = "all gradients agree";
+    if (!wrong.empty())
+        headline = fmt::format("{} {} differ", wrong.size(), of_them);
+    else if (right.empty())
+        headline = "nothing was checked";
+    else if (right.size() < names.size())
+        headline = fmt::format("{} {} agree, the true gradient of the rest is zero", right.size(), of_them);
     return (forward && forward->verdict != Verdict::agree ? "the forward differs; " : "") + headline;
 }
 

@@ -59,6 +59,7 @@ struct Explanation {
     std::string diagnosis;                ///< "the gradient is passed on unchanged, as if there were no rms_norm"
     std::string scope;                    ///< "every rms_norm"
     std::vector<std::string> parameters;  ///< whose gradients it explains
+    bool proved = true;  ///< a backward with this fault gives these gradients; else it follows from which are wrong
 };
 
 /// Diagnosis and scope: `sign of the gradient through ... (layers.1.wq)`.
@@ -89,7 +90,7 @@ struct GradReport {
         return result;
     }
 
-    /// `1 of 3 gradients differ`.
+    /// `1 of 3 gradients differ`; says so where some agree only because there is nothing to check.
     std::string headline() const;
     /// The table, one line a row; those that differ have a second line.
     std::string text() const;
