@@ -114,18 +114,20 @@ template <class In> inline constexpr bool is_index = std::same_as<In, Indices>;
 
 inline const Shape no_shape{};
 
-template <class Op, int I>
-concept Optional = requires {
-    requires std::ranges::find(Op::optional, I)
-    != Op::optional.end();
-};
+/// Whether an op lets its input I be left out.
+template <class Op, int I> consteval bool may_be_empty() {
+    if constexpr (requires { Op::optional; })
+        return std::ranges::find(Op::optional, I) != Op::optional.end();
+    else
+        return false;
+}
 
 /// Throws ValueError for an input that holds nothing, unless the op says that it may.
 template <class Op, class... In, std::size_t... I> void check_given(std::index_sequence<I...>, const In&... in) {
     const auto check = [](bool given, std::size_t position) {
         if (!given) empty_input(Op::name, position);
     };
-    (check(Optional<Op, static_cast<int>(I)> || in, I), ...);
+    (check(may_be_empty<Op, static_cast<int>(I)>() || in, I), ...);
 }
 
 template <class T> const Shape& shape_argument(const Tensor<T>& x) { return x ? x.body()->shape : no_shape; }
@@ -364,8 +366,8 @@ void record(Tape<T>& tape, const Op& op, const Tensor<T>& y, std::array<Tensor<T
     bool as_recipe = Recomputable<Op> && !keep_all && tape.options().recompute && !reads.output &&
                      reads.inputs == Recorded::tensor_inputs &&
                      static_cast<std::size_t>(y.size()) * sizeof(T) >= recomputes_from;
-    for (std::size_t i = 0; i < inputs.size();
-         ++i)  // made again from what is kept: a chain would not end, or save much
+    // What is made again is made from what is kept: a chain of such would not end, or save much.
+    for (std::size_t i = 0; i < inputs.size(); ++i)
         as_recipe = as_recipe && (Recorded::indexed[i] || tape.at(inputs[i]).recipe == no_record);
     for (std::size_t k = 0; k < saved.size(); ++k) {
         if (!keep_all && !as_recipe && ((reads.saved >> k) & 1u) == 0) saved[k] = {};
