@@ -1,48 +1,26 @@
+#include <xtape/engine/arena.hpp>
 #include <xtape/engine/buffer.hpp>
+#include <xtape/engine/poison.hpp>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define XTAPE_POISONS 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define XTAPE_POISONS 1
-#endif
-#endif
-#ifdef XTAPE_POISONS
-#include <sanitizer/asan_interface.h>
-#endif
+#include <utility>
 
 namespace xtape {
 namespace {
 
-constexpr std::size_t alignment = 64;
-// Blocks come in classes of size, counted in units of the alignment: one for each number of units up to a limit, then
-// 16 an octave. The header of a tensor comes on top, so that 2^n elements fill their block.
+using namespace detail;
+
+constexpr std::size_t alignment = Arena::alignment, large = std::size_t{1} << 17;
+// Small blocks come in classes of size, counted in units of the alignment: one for each number of units up to a limit,
+// then 16 an octave. The header of a tensor comes on top, so that 2^n elements fill their block.
 constexpr std::size_t header = 2, fine_limit = 32 + header;
-constexpr std::size_t classes = fine_limit + 16 * 38;
-
-void poison(void* block, std::size_t bytes) {
-#ifdef XTAPE_POISONS
-    ASAN_POISON_MEMORY_REGION(block, bytes);
-#else
-    static_cast<void>(block), static_cast<void>(bytes);
-#endif
-}
-
-void unpoison(void* block, std::size_t bytes) {
-#ifdef XTAPE_POISONS
-    ASAN_UNPOISON_MEMORY_REGION(block, bytes);
-#else
-    static_cast<void>(block), static_cast<void>(bytes);
-#endif
-}
 
 /// The class of the smallest blocks that hold so many bytes.
-std::size_t class_of(std::size_t bytes) {
+constexpr std::size_t class_of(std::size_t bytes) {
     const std::size_t units = std::max<std::size_t>(1, (bytes + alignment - 1) / alignment);
     if (units <= fine_limit) return units - 1;
     const std::size_t last = units - header - 1;
@@ -50,10 +28,18 @@ std::size_t class_of(std::size_t bytes) {
     return fine_limit + (octave - 5) * 16 + (last >> (octave - 4)) - 16;
 }
 
+constexpr std::size_t classes = class_of(large) + 1;
+
 std::size_t bytes_of(std::size_t size_class) {
     if (size_class < fine_limit) return (size_class + 1) * alignment;
     const std::size_t octave = (size_class - fine_limit) / 16, sixteenth = (size_class - fine_limit) % 16;
     return (((sixteenth + 17) << (octave + 1)) + header) * alignment;
+}
+
+/// What a block that holds so many bytes takes; between large ones stays a gap where it is watched.
+std::size_t taken_by(std::size_t bytes) {
+    if (bytes <= large) return bytes_of(class_of(bytes));
+    return ((bytes + alignment - 1) / alignment + (poisons ? 1 : 0)) * alignment;
 }
 
 struct FreeBlock {
@@ -79,26 +65,24 @@ struct Pool {
 
 thread_local Pool pool;
 
-/// A block of a class, of which `bytes` are wanted.
-void* take(std::size_t size_class, std::size_t bytes) {
-    if (size_class >= classes) throw std::bad_alloc();
-    const std::size_t size = bytes_of(size_class);
-    Pool& mine = pool;
-    PoolStatistics& statistics = mine.statistics;
-    statistics.bytes_in_use += static_cast<std::int64_t>(size);
-    statistics.peak_bytes = std::max(statistics.peak_bytes, statistics.bytes_in_use);
-    FreeBlock* block = mine.free[size_class];
-    if (block != nullptr) {
-        unpoison(block, sizeof(FreeBlock));
-        mine.free[size_class] = block->next;
-    } else {
-        block = static_cast<FreeBlock*>(std::aligned_alloc(alignment, size));
-        if (block == nullptr) throw std::bad_alloc();
-        ++statistics.system_allocations;
+/// A block of a class, and whether the system was asked for it.
+std::pair<void*, bool> take(std::size_t size_class) {
+    FreeBlock* block = pool.free[size_class];
+    if (block == nullptr) {
+        void* const made = std::aligned_alloc(alignment, bytes_of(size_class));
+        if (made == nullptr) throw std::bad_alloc();
+        return {made, true};
     }
-    poison(block, size);
-    unpoison(block, bytes);
-    return block;
+    unpoison(block, sizeof(FreeBlock));
+    pool.free[size_class] = block->next;
+    return {block, false};
+}
+
+void give_back(FreeBlock* block, std::size_t size_class) noexcept {
+    if (pool.closed) return std::free(block);
+    block->next = pool.free[size_class];
+    pool.free[size_class] = block;
+    poison(block, bytes_of(size_class));
 }
 
 }  // namespace
@@ -109,36 +93,26 @@ void reset_pool_peak() { pool.statistics.peak_bytes = pool.statistics.bytes_in_u
 
 namespace detail {
 
-void* pool_allocate(std::size_t bytes) { return take(class_of(bytes), bytes); }
-
-Block pool_allocate_at_least(std::size_t bytes) {
-    constexpr std::size_t large = 1 << 17, half_an_octave = 8;
-    const std::size_t exact = class_of(bytes);
-    if (bytes >= large && exact < classes) {
-        const auto* const first = pool.free.data() + exact;
-        const auto* const last = pool.free.data() + std::min(exact + half_an_octave + 1, classes);
-        const auto* const found = std::find_if(first, last, [](const FreeBlock* block) { return block != nullptr; });
-        if (found < last) {
-            const auto size_class = static_cast<std::size_t>(found - pool.free.data());
-            return {take(size_class, bytes), bytes_of(size_class)};
-        }
-    }
-    return {take(exact, bytes), bytes};
+void* pool_allocate(std::size_t bytes) {
+    if (bytes > PTRDIFF_MAX) throw std::bad_alloc();
+    const std::size_t size = taken_by(bytes);
+    const auto [block, asked] = bytes > large ? Arena::instance().allocate(size) : take(class_of(bytes));
+    PoolStatistics& statistics = pool.statistics;
+    statistics.bytes_in_use += static_cast<std::int64_t>(size);
+    statistics.peak_bytes = std::max(statistics.peak_bytes, statistics.bytes_in_use);
+    statistics.system_allocations += asked ? 1 : 0;
+    poison(block, size);
+    unpoison(block, bytes);
+    return block;
 }
 
 void pool_release(void* block, std::size_t bytes) noexcept {
-    const std::size_t size_class = class_of(bytes), size = bytes_of(size_class);
+    const std::size_t size = taken_by(bytes);
+    pool.statistics.bytes_in_use -= static_cast<std::int64_t>(size);
     unpoison(block, size);
-    Pool& mine = pool;
-    mine.statistics.bytes_in_use -= static_cast<std::int64_t>(size);
-    if (mine.closed) {
-        std::free(block);
-        return;
-    }
-    auto* link = static_cast<FreeBlock*>(block);
-    link->next = mine.free[size_class];
-    mine.free[size_class] = link;
+    if (bytes <= large) return give_back(static_cast<FreeBlock*>(block), class_of(bytes));
     poison(block, size);
+    Arena::instance().release(block, size);
 }
 
 }  // namespace detail

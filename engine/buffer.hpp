@@ -1,5 +1,6 @@
 #pragma once
-// The memory under the tensors: a pool of 64-byte aligned blocks, one for each thread.
+// The memory under the tensors: 64-byte aligned blocks, small ones from a pool of each thread, large ones from an
+// arena.
 
 #include <cstddef>
 #include <cstdint>
@@ -7,7 +8,7 @@
 
 namespace xtape {
 
-/// What this thread's pool has handed out; a block that another thread gives back counts there.
+/// What this thread was given; a block that another thread gives back counts there.
 struct PoolStatistics {
     std::int64_t bytes_in_use = 0;
     std::int64_t peak_bytes = 0;
@@ -21,17 +22,8 @@ void reset_pool_peak();
 
 namespace detail {
 
-/// A 64-byte aligned block of at least `bytes`, reused from this thread's pool where one of its size is free.
+/// A 64-byte aligned block of at least `bytes`. Throws std::bad_alloc.
 void* pool_allocate(std::size_t bytes);
-
-struct Block {
-    void* data;
-    std::size_t bytes;
-};
-
-/// The same; a large one may be up to half as large again, if such a block is free and none of its own size: so the
-/// gradients of a backward pass live where the activations of the forward pass were.
-Block pool_allocate_at_least(std::size_t bytes);
 
 /// Gives a block back for reuse; `bytes` as it was allocated with. Under AddressSanitizer it is poisoned.
 void pool_release(void* block, std::size_t bytes) noexcept;

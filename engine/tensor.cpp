@@ -29,8 +29,8 @@ void empty_input(std::string_view op, std::size_t input) {
 }
 
 template <class T> TensorBody<T>* new_body(const Shape& shape) {
-    const auto [block, bytes] =
-        pool_allocate_at_least(sizeof(TensorBody<T>) + static_cast<std::size_t>(shape.size()) * sizeof(T));
+    const std::size_t bytes = sizeof(TensorBody<T>) + static_cast<std::size_t>(shape.size()) * sizeof(T);
+    void* block = pool_allocate(bytes);
     T* data = reinterpret_cast<T*>(static_cast<char*>(block) + sizeof(TensorBody<T>));
     return new (block) TensorBody<T>{shape, data, nullptr, nullptr, thread_mark(), 0, 0, 1, bytes};
 }
