@@ -252,7 +252,12 @@ struct CrossEntropyOptions {
 template <Real T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
                         Where where = Where::here());
-/// The same row by row, not averaged, in the shape of the targets; a row that does not count is 0.
+/// cross_entropy(x wᵀ, targets), for x [..., D] and w [V, D]. A tape holds no logits: they are made about a
+/// million at a time, and the gradients with them. Throws as the two ops do.
+template <Real T>
+Tensor<T> linear_cross_entropy(const Tensor<T>& x, const Tensor<T>& w, const Indices& targets,
+                               CrossEntropyOptions options = {}, Where where = Where::here());
+/// The cross entropy row by row, not averaged, in the shape of the targets; a row that does not count is 0.
 template <Real T>
 Tensor<T> row_cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
                             Where where = Where::here());

@@ -17,6 +17,10 @@ std::vector<SubjectInput> draw_targets(const Shapes& shapes, nn::Rng& rng) {
     return {{"targets", "the right column of each row", draw_ids(shapes[0].rows(), shapes[0].columns(), rng)}};
 }
 
+std::vector<SubjectInput> draw_classes(const Shapes& shapes, nn::Rng& rng) {
+    return {{"targets", "the right row of w for each row of x", draw_ids(shapes[0].rows(), shapes[1][0], rng)}};
+}
+
 std::vector<SubjectInput> draw_rows(const Shapes& shapes, nn::Rng& rng) {
     return {{"ids", "rows of the table", draw_ids(2 * shapes[0][0] + 1, shapes[0][0], rng)}};
 }
@@ -110,6 +114,13 @@ const std::vector<OpEntry>& op_table() {
          [](auto x, const OpExtras& e) { return cross_entropy(x[0], e[0]); },
          {},
          draw_targets},
+        {"linear_cross_entropy",
+         {"x", "w"},
+         2,
+         "the cross_entropy of logits x wᵀ, for x [..., D] and w [V, D]",
+         [](auto x, const OpExtras& e) { return linear_cross_entropy(x[0], x[1], e[0]); },
+         {},
+         draw_classes},
         {"mean_squared_error",
          {"a", "b"},
          1,

@@ -1,13 +1,11 @@
 // Matrix products. `Product` says how one gemm serves an operand's stacked matrices, forward and in both vjps.
 
-#include <xtape/engine/kernels/gemm.hpp>
-#include <xtape/engine/kernels/gemm_bf16.hpp>
 #include <xtape/engine/kernels/norm.hpp>
 #include <xtape/engine/kernels/parallel.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/ops/located.hpp>
-#include <xtape/engine/precision.hpp>
+#include <xtape/engine/ops/product.hpp>
 
 #include <fmt/format.h>
 
@@ -15,17 +13,6 @@ namespace xtape {
 namespace {
 
 using kernels::Gemm;
-
-/// One gemm, in bf16 where that is wanted and pays.
-template <class T> void multiply(const Gemm& g, Precision precision, const T* a, const T* b, T* c, const T* bias) {
-    if constexpr (std::same_as<T, float>) {
-        if (precision == Precision::bf16 && kernels::worth_bf16(g)) {
-            const auto scratch = Tensor<float>::unwritten({kernels::bf16_scratch(g)});
-            return kernels::gemm_bf16(g, a, b, c, bias, reinterpret_cast<std::uint32_t*>(scratch.body()->data));
-        }
-    }
-    kernels::gemm(g, a, b, c, bias);
-}
 
 /// y = op(a) op(b) for matrices of m x k and k x n, `count` of them one behind the other. A 2-D b serves them all: then
 /// an a that is not transposed is one tall matrix.

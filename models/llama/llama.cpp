@@ -105,19 +105,23 @@ Tensor<T> Llama<T>::trunk(const Indices& tokens, const Indices& positions, Atten
     return rms_norm(x, final_norm_, config_.norm_eps);
 }
 
-template <class T> Tensor<T> Llama<T>::logits(const Tensor<T>& x) const {
-    return project<T>(x, classifier_ ? *classifier_ : token_embedding_);
+template <class T> Tensor<T> Llama<T>::trunk(const Batch& batch) const {
+    return trunk(batch.tokens, batch.positions,
+                 [&](std::size_t, const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
+                     return causal_attention(q, k, v, batch.offsets, attention());
+                 });
+}
+
+template <class T> const Parameter<T>& Llama<T>::classifier() const {
+    return classifier_ ? *classifier_ : token_embedding_;
 }
 
 template <class T> Tensor<T> Llama<T>::operator()(const Batch& batch) const {
-    const auto attend = [&](std::size_t, const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
-        return causal_attention(q, k, v, batch.offsets, attention());
-    };
-    return logits(trunk(batch.tokens, batch.positions, attend));
+    return project<T>(trunk(batch), classifier());
 }
 
 template <class T> Tensor<T> Llama<T>::loss(const Batch& batch) const {
-    return cross_entropy((*this)(batch), batch.targets);
+    return linear_cross_entropy<T>(trunk(batch), classifier(), batch.targets);
 }
 
 template <class T> Tensor<T> Llama<T>::next(std::span<const std::int32_t> tokens, LlamaCache<T>& cache) const {
@@ -136,7 +140,7 @@ template <class T> Tensor<T> Llama<T>::next(std::span<const std::int32_t> tokens
     std::iota(positions.begin(), positions.end(), cache.positions);
     cache.positions += count;
     const Tensor<T> x = trunk(indices(tokens), indices(positions), attend);
-    return logits(slice(x, 0, count - 1, count));
+    return project<T>(slice(x, 0, count - 1, count), classifier());
 }
 
 template class Llama<float>;

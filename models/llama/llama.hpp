@@ -89,7 +89,8 @@ private:
 
     /// All but the classifier; `attend(layer, q, k, v)` says what the queries see.
     template <class Attend> Tensor<T> trunk(const Indices& tokens, const Indices& positions, Attend&& attend) const;
-    Tensor<T> logits(const Tensor<T>& x) const;
+    Tensor<T> trunk(const Batch& batch) const;
+    const Parameter<T>& classifier() const;
     AttentionOptions attention() const { return {.heads = config_.heads, .key_value_heads = config_.kv_heads}; }
 
     LlamaConfig config_;

@@ -294,6 +294,8 @@ TEMPLATE_TEST_CASE("laws: nor do they at sizes that are worth threads", "", floa
         sample("row_cross_entropy", "large", [=](auto in) { return row_cross_entropy(in[0], rows); }, {pair[0]}),
         sample("cross_entropy", "large", [=](auto in) { return cross_entropy(in[0], rows); }, {pair[0]}),
         sample(
+            "linear_cross_entropy", "large", [=](auto in) { return linear_cross_entropy(in[0], in[1], rows); }, pair),
+        sample(
             "causal_attention", "large",
             [](auto in) { return causal_attention(in[0], in[1], in[1], Indices(), {.heads = 8}); }, pair),
     };

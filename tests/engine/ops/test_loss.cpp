@@ -11,10 +11,15 @@ namespace {
 
 using namespace xtape;
 using namespace xtape::laws;
+using Catch::Matchers::Contains;
 using Catch::Matchers::StartsWith;
 
 auto entropy(const Indices& targets, CrossEntropyOptions options = {}) {
     return [targets, options](auto in) { return cross_entropy(in[0], targets, options); };
+}
+
+auto linear_entropy(const Indices& targets, CrossEntropyOptions options = {}) {
+    return [targets, options](auto in) { return linear_cross_entropy(in[0], in[1], targets, options); };
 }
 
 const Samples samples{
@@ -28,6 +33,11 @@ const Samples samples{
            {uniform({3, 18}, -2, 2)}),
     sample("cross_entropy", "smoothed flat, ignored in range",
            entropy(indices({2, 0, 1}), {.ignore_index = 0, .label_smoothing = 1}), {uniform({3, 5}, -2, 2)}),
+    sample("linear_cross_entropy", "4x5, 27 classes", linear_entropy(indices({0, 26, 5, 5})),
+           {uniform({4, 5}, -1, 1), uniform({27, 5}, -1, 1, 2)}),
+    sample("linear_cross_entropy", "rank 3, an ignored row, smoothed",
+           linear_entropy(Indices(Shape{2, 2}, {2, -1, 1, 0}), {.ignore_index = -1, .label_smoothing = 0.1}),
+           {uniform({2, 2, 3}, -1, 1), uniform({6, 3}, -1, 1, 2)}),
 };
 
 /// The definition, row by row.
@@ -140,6 +150,55 @@ TEST_CASE("cross_entropy: the gradient takes the place of logits that nobody els
     tape.backward(loss);
     const auto one_copy = static_cast<std::int64_t>(rows * columns * Index{sizeof(float)});
     CHECK(pool_statistics().peak_bytes - before < one_copy * 3 / 2);
+}
+
+TEST_CASE("linear_cross_entropy: in parts is what matmul and cross_entropy are, forward and backward") {
+    const Index rows = 150, classes = 1 << 14;  // 64 rows at once
+    const Tensor<double> x = uniform({rows, 3}, -1, 1), w = uniform({classes, 3}, -1, 1, 2);
+    std::vector<std::int32_t> targets;
+    for (std::int32_t row = 0; row < rows; ++row) targets.push_back(row % 7 == 0 ? -1 : 100 * row);
+    const CrossEntropyOptions options{.ignore_index = -1, .label_smoothing = 0.1};
+    std::array<std::vector<Tensor<double>>, 2> results;
+    for (const bool whole : {false, true}) {
+        Tape<double> tape;
+        const auto a = tape.leaf(x), b = tape.leaf(w);
+        const auto loss = whole ? cross_entropy(matmul(a, b, {.transpose_b = true}), indices(targets), options)
+                                : linear_cross_entropy(a, b, indices(targets), options);
+        results[whole] = tape.gradient(scale(loss, 3), {a, b});
+        results[whole].push_back(loss);
+    }
+    for (std::size_t i = 0; i < 3; ++i)
+        for (Index j = 0; j < results[0][i].size(); ++j)
+            REQUIRE(results[0][i].data()[j] == Approx(results[1][i].data()[j]).epsilon(1e-12).margin(1e-15));
+}
+
+TEST_CASE("linear_cross_entropy: a tape holds no logits") {
+    const Parameter<float> w(Tensor<float>::full({16384, 4}, 0.5f));
+    const Indices targets = indices(std::vector<std::int32_t>(256, 7));
+    const auto peak = [&](const auto& loss) {
+        Tape<float> tape;
+        const Tensor<float> x = tape.leaf(Tensor<float>::full({256, 4}, 0.5f));
+        reset_pool_peak();
+        const auto before = pool_statistics().bytes_in_use;
+        tape.backward(loss(x));
+        return pool_statistics().peak_bytes - before;
+    };
+    const auto whole = peak([&](const auto& x) { return cross_entropy(matmul(x, w, {.transpose_b = true}), targets); });
+    CHECK(peak([&](const auto& x) { return linear_cross_entropy<float>(x, w, targets); }) < whole / 3);
+}
+
+TEST_CASE("linear_cross_entropy: says what does not fit, on a tape and without") {
+    const Parameter<float> x(Tensor<float>::zeros({2, 3}));
+    const auto complains = [&] {
+        CHECK_THROWS_WITH(linear_cross_entropy<float>(x, Tensor<float>::zeros({3, 5}), indices({0, 0})),
+                          StartsWith("linear_cross_entropy: w must be [V, D] for an x of [..., D]: x is [2, 3], w is "
+                                     "[3, 5]"));
+        CHECK_THROWS_WITH(linear_cross_entropy<float>(x, Tensor<float>::zeros({5, 3}), indices({0})),
+                          Contains("cross_entropy: 2 rows of logits but 1 targets"));
+    };
+    complains();
+    const Tape<float> tape;
+    complains();
 }
 
 TEST_CASE("cross_entropy: logits that others need stay as they are") {
