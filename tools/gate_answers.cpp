@@ -49,9 +49,9 @@ private:
         for (std::size_t end; (end = pending_.find('\n', begin)) != std::string::npos; begin = end + 1)
             lines.push_back({++number_, pending_.substr(begin, end - begin)});
         pending_.erase(0, begin);
-        if (ended_ && !pending_.empty()) lines.push_back({++number_, std::move(pending_)});
         if (pending_.size() > longest_line)
             throw FileError(fmt::format("{}: line {} is longer than {} bytes", source_, number_ + 1, longest_line));
+        if (ended_ && !pending_.empty()) lines.push_back({++number_, std::move(pending_)});
     }
 
     int file_;

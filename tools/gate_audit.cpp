@@ -171,7 +171,7 @@ AuditCase make_case(const GateConfig& config, const std::vector<int>& lengths, T
             usual_factors(examples + 1, config.dim / config.heads)};
 }
 
-AuditCase random_case(nn::Rng& rng) {
+AuditCase random_gate_case(nn::Rng& rng) {
     GateConfig config{.vocab = pick(rng, 2, 30), .layers = pick(rng, 1, 3), .heads = pick(rng, 1, 4)};
     config.dim =
         config.heads * pick(rng, config.heads == 1 ? 3 : 2, 6);  // two values are normed to ±1, whatever they are
@@ -207,7 +207,8 @@ std::vector<AuditCase> gate_cases() {
 }
 
 AuditReport audit_gate(const AuditRequest& request) {
-    return audit("gate", request.random > 0 ? random_cases(request.random, request.seed, random_case) : gate_cases(),
+    return audit("gate",
+                 request.random > 0 ? random_cases(request.random, request.seed, random_gate_case) : gate_cases(),
                  request);
 }
 

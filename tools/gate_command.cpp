@@ -32,7 +32,7 @@ Json to_json(const GateConfig& c) {
                 {"ffn", c.ffn},     {"context", c.context}, {"ln_eps", c.ln_eps}, {"init", c.init}};
 }
 
-GateConfig config_of(const RunFolder& run) {
+GateConfig gate_config(const RunFolder& run) {
     return read_part(run, "config", [](const auto& json) {
         const GateConfig settings{.vocab = json.at("vocab"),
                                   .dim = json.at("dim"),
@@ -56,7 +56,7 @@ std::string text_of(std::span<const GateLine> lines) {
     return text;
 }
 
-using Trained = tools::Trained<Gate<float>, models::Tokenizer, config_of>;
+using TrainedGate = Trained<Gate<float>, models::Tokenizer, gate_config>;
 
 /// A file that is open for reading for as long as this lives.
 class InputFile {
@@ -126,7 +126,7 @@ public:
     }
 
     Exit predict(const RunFolder& run, const std::string& data) const override {
-        const Trained trained(run);
+        const TrainedGate trained(run);
         if (data.empty() || data == "-") {
             answer_lines(trained.model, trained.tokenizer, STDIN_FILENO, "standard input", stdout);
         } else {
@@ -137,7 +137,7 @@ public:
     }
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
-        const Trained trained(run);
+        const TrainedGate trained(run);
         const std::vector<GateLine> lines = models::read_gate_lines(nn::read_file(data, data_limit), data.string());
         warn_of_unknown(text_of(lines), trained.tokenizer, data.string());
         const models::GateExamples all =

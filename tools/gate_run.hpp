@@ -42,7 +42,7 @@ public:
     double flops_per_token() const override;
     void stepped(double loss) override { losses_.add(loss); }
     Json state() const override;
-    void restore(const Json& state) override;
+    void restore(const Json& json) override;
 
     /// The metrics of the course so far, those of decisions by the held-out examples.
     Json report() const override;

@@ -107,7 +107,7 @@ AuditCase make_case(const LlamaConfig& config, std::vector<int> lengths, double 
             usual_factors(positions + 1, config.head_width())};
 }
 
-AuditCase random_case(nn::Rng& rng) {
+AuditCase random_llama_case(nn::Rng& rng) {
     LlamaConfig config{.vocab = pick(rng, 2, 30), .layers = pick(rng, 1, 3), .heads = pick(rng, 1, 4)};
     config.dim = config.heads * 2 * pick(rng, 1, 3);
     do config.kv_heads = pick(rng, 1, config.heads);
@@ -156,7 +156,8 @@ std::vector<AuditCase> llama_cases() {
 }
 
 AuditReport audit_llama(const AuditRequest& request) {
-    return audit("llama", request.random > 0 ? random_cases(request.random, request.seed, random_case) : llama_cases(),
+    return audit("llama",
+                 request.random > 0 ? random_cases(request.random, request.seed, random_llama_case) : llama_cases(),
                  request);
 }
 

@@ -31,7 +31,7 @@ Json to_json(const LlamaConfig& c) {
                 {"norm_eps", c.norm_eps}, {"tied", c.tied}, {"init", c.init},       {"rope", name_of(ropes, c.rope)}};
 }
 
-LlamaConfig config_of(const RunFolder& run) {
+LlamaConfig llama_config(const RunFolder& run) {
     return read_part(run, "config", [](const auto& json) {
         return LlamaConfig{.vocab = json.at("vocab"),
                            .dim = json.at("dim"),
@@ -55,7 +55,7 @@ double flops_per_token(const LlamaConfig& c) {
     return 6 * products + 12.0 * c.layers * c.dim * c.context / 2;
 }
 
-using Trained = tools::Trained<Llama<float>, models::Tokenizer, config_of>;
+using TrainedLlama = Trained<Llama<float>, models::Tokenizer, llama_config>;
 
 /// The tokens of a sequence and its cache. When the context is full, the last half of it begins a new one.
 class Conversation {
@@ -166,12 +166,12 @@ public:
     }
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
-        const Trained trained(run);
+        const TrainedLlama trained(run);
         return generate_texts(trained.tokenizer, settings, {.start = [&] { return Conversation(trained.model); }});
     }
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
-        const Trained trained(run);
+        const TrainedLlama trained(run);
         return eval_text(trained.tokenizer, data, trained.model.config().context, json,
                          [&](const models::Batch& batch) { return trained.model.loss(batch); });
     }
@@ -196,7 +196,7 @@ public:
             return true;
         }
         if (out.extension() != ".bin" || run.read_config().at("model") != name()) return false;
-        const Trained trained(run);
+        const TrainedLlama trained(run);
         models::write_llama2c(out, trained.model);
         trained.tokenizer.write_llama2c(out.parent_path() / "tokenizer.bin");
         return true;

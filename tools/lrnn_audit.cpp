@@ -129,7 +129,7 @@ AuditCase make_case(const LrnnConfig& config, std::vector<int> lengths, Kind kin
             .step = 1.0 / 128};
 }
 
-AuditCase random_case(nn::Rng& rng) {
+AuditCase random_lrnn_case(nn::Rng& rng) {
     LrnnConfig config{.vocab = pick(rng, 2, 30), .layers = pick(rng, 1, 3), .heads = pick(rng, 1, 3)};
     config.dim =
         config.heads * pick(rng, config.heads == 1 ? 3 : 2, 6);  // two values are normed to ±1, whatever they are
@@ -173,7 +173,8 @@ std::vector<AuditCase> lrnn_cases() {
 }
 
 AuditReport audit_lrnn(const AuditRequest& request) {
-    return audit("lrnn", request.random > 0 ? random_cases(request.random, request.seed, random_case) : lrnn_cases(),
+    return audit("lrnn",
+                 request.random > 0 ? random_cases(request.random, request.seed, random_lrnn_case) : lrnn_cases(),
                  request);
 }
 

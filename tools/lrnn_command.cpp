@@ -37,7 +37,7 @@ Json to_json(const LrnnConfig& c) {
                 {"label_smoothing", c.label_smoothing}};
 }
 
-LrnnConfig sizes_of(const RunFolder& run) {
+LrnnConfig lrnn_config(const RunFolder& run) {
     return read_part(run, "config", [](const auto& json) {
         return LrnnConfig{.vocab = json.at("vocab"),
                           .layers = json.at("layers"),
@@ -73,7 +73,7 @@ Tensor<float> plain_loss(const Lrnn<float>& model, const models::Batch& batch) {
     return cross_entropy(model(batch), batch.targets);
 }
 
-using Trained = tools::Trained<Lrnn<float>, models::Tokenizer, sizes_of>;
+using TrainedLrnn = Trained<Lrnn<float>, models::Tokenizer, lrnn_config>;
 
 class LrnnLearner final : public TextLearner<Lrnn<float>> {
 public:
@@ -165,7 +165,7 @@ public:
     bool keeps_state() const override { return true; }
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
-        const Trained trained(run);
+        const TrainedLrnn trained(run);
         const Lrnn<float>& model = trained.model;
         if (!settings.save_state.empty() && settings.samples > 1)
             throw UsageError("generate: --save-state saves the end of one sample; leave --samples away");
@@ -191,7 +191,7 @@ public:
     }
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
-        const Trained trained(run);
+        const TrainedLrnn trained(run);
         return eval_text(trained.tokenizer, data, trained.model.config().context, json,
                          [&](const models::Batch& batch) { return plain_loss(trained.model, batch); });
     }
@@ -209,7 +209,7 @@ public:
         }
         const RunFolder run(in);
         if (run.is_foreign() || run.read_config().at("model") != name()) return false;
-        const Trained trained(run);
+        const TrainedLrnn trained(run);
         models::write_lrnn_checkpoint(out, trained.model, trained.tokenizer, form_of(run));
         return true;
     }

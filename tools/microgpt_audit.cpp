@@ -97,7 +97,7 @@ AuditCase make_case(const MicrogptConfig& config, std::string norm, std::string 
             usual_factors(positions + 1, config.dim / config.heads)};
 }
 
-AuditCase random_case(nn::Rng& rng) {
+AuditCase random_microgpt_case(nn::Rng& rng) {
     using Norm = MicrogptConfig::Norm;
     using Act = MicrogptConfig::Act;
     MicrogptConfig config{.vocab = pick(rng, 2, 30), .heads = pick(rng, 1, 4), .ffn = pick(rng, 1, 24)};
@@ -142,9 +142,10 @@ std::vector<AuditCase> microgpt_cases() {
 }
 
 AuditReport audit_microgpt(const AuditRequest& request) {
-    return audit("microgpt",
-                 request.random > 0 ? random_cases(request.random, request.seed, random_case) : microgpt_cases(),
-                 request);
+    return audit(
+        "microgpt",
+        request.random > 0 ? random_cases(request.random, request.seed, random_microgpt_case) : microgpt_cases(),
+        request);
 }
 
 }  // namespace xtape::tools

@@ -42,7 +42,7 @@ Json to_json(const MicrogptConfig& c) {
         {"act", name_of(acts, c.act)}};
 }
 
-MicrogptConfig config_of(const RunFolder& run) {
+MicrogptConfig microgpt_config(const RunFolder& run) {
     return read_part(run, "config", [](const auto& json) {
         const MicrogptConfig settings{.vocab = json.at("vocab"),
                                       .dim = json.at("dim"),
@@ -133,7 +133,7 @@ private:
     Index tokens_ = 0;
 };
 
-using Trained = tools::Trained<Microgpt<float>, NameTokenizer, config_of>;
+using TrainedMicrogpt = Trained<Microgpt<float>, NameTokenizer, microgpt_config>;
 
 class MicrogptCommand final : public ModelCommand {
 public:
@@ -184,7 +184,7 @@ public:
     }
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
-        const Trained trained(run);
+        const TrainedMicrogpt trained(run);
         const models::SamplerOptions how{.temperature = settings.temperature < 0 ? 0.5 : settings.temperature,
                                          .top_k = settings.top_k,
                                          .top_p = settings.top_p < 0 ? 1 : settings.top_p};
@@ -203,7 +203,7 @@ public:
     }
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {
-        const Trained trained(run);
+        const TrainedMicrogpt trained(run);
         const models::NameCorpus corpus = read_corpus(nn::read_file(data, data_limit), trained.tokenizer,
                                                       trained.model.config().block, data.string());
         const double loss = finite(loss_over(trained.model, corpus.names));
@@ -220,7 +220,7 @@ public:
 
 private:
     /// One name: the prompt, then a token at a time until the end token or `limit` tokens.
-    static std::string sample(const Trained& trained, const std::string& prompt, int limit,
+    static std::string sample(const TrainedMicrogpt& trained, const std::string& prompt, int limit,
                               const models::SamplerOptions& how, nn::Rng& rng) {
         const Microgpt<float>& model = trained.model;
         std::vector<std::int32_t> tokens = trained.tokenizer.encode(prompt);

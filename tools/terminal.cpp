@@ -1,7 +1,7 @@
 #include <xtape/tools/terminal.hpp>
 
+#include <cctype>
 #include <cstdlib>
-#include <regex>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -16,13 +16,36 @@ bool takes_colour() {
            std::string_view(terminal) != "dumb";
 }
 
+namespace {
+
+/// Whether a word starts at `begin` and a verdict may end at `end`: with its line, or before its padding, its diagnosis
+/// or a remark in brackets.
+bool stands_as_verdict(std::string_view text, std::size_t begin, std::size_t end) {
+    if (begin > 0 && (std::isalnum(static_cast<unsigned char>(text[begin - 1])) != 0 || text[begin - 1] == '_'))
+        return false;
+    const std::string_view rest = text.substr(end);
+    return rest.empty() || rest.starts_with("  ") || rest.starts_with(" (") || rest[0] == ':' || rest[0] == '\n';
+}
+
+}  // namespace
+
 std::string with_coloured_verdicts(const std::string& text) {
-    // Where a verdict stands: at the end of a line, or before its padding, its diagnosis or a remark in brackets.
-    const std::string stands = R"((?=  | \(|:|\n|$))";
     std::string painted = text;
-    for (const auto& [words, colour] :
-         {std::pair{R"(\bagree)", 32}, {R"(\b(DIFFERS|differs?|never written))", 31}, {R"(\b(vacuous|unreached))", 33}})
-        painted = std::regex_replace(painted, std::regex(words + stands), fmt::format("\033[{}m$&\033[0m", colour));
+    for (const auto& [words, colour] : {std::pair{"agree", 32},
+                                        {"DIFFERS", 31},
+                                        {"differs", 31},
+                                        {"differ", 31},
+                                        {"never written", 31},
+                                        {"vacuous", 33},
+                                        {"unreached", 33}}) {
+        const std::string paint = fmt::format("\033[{}m{}\033[0m", colour, words);
+        const std::size_t length = std::string_view(words).size();
+        for (std::size_t at = painted.find(words); at != std::string::npos; at = painted.find(words, at)) {
+            const bool verdict = stands_as_verdict(painted, at, at + length);
+            if (verdict) painted.replace(at, length, paint);
+            at += verdict ? paint.size() : length;
+        }
+    }
     return painted;
 }
 

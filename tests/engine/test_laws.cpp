@@ -9,9 +9,8 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <regex>
 #include <set>
-#include <sstream>
+#include <string_view>
 
 #include <rapidcheck.h>
 
@@ -118,13 +117,16 @@ bool nothing_differs(const GradReport& report) { return std::ranges::none_of(rep
 /// The functions that the catalogue declares.
 std::set<std::string> catalogue() {
     std::ifstream file(XTAPE_SOURCE_DIR "/engine/ops.hpp");
-    std::stringstream text;
-    text << file.rdbuf();
-    const std::string header = text.str();
-    const std::regex declaration(R"((?:^|\n|> )(?:std::vector<)?Tensor<T>>? (\w+)\()");
     std::set<std::string> names;
-    for (std::sregex_iterator it(header.begin(), header.end(), declaration), end; it != end; ++it)
-        names.insert((*it)[1]);
+    for (std::string line; std::getline(file, line);) {
+        const std::size_t parameters = line.starts_with("template <") ? line.find("> ") + 2 : 0;
+        const std::string_view declaration = std::string_view(line).substr(parameters);
+        for (const std::string_view result : {"Tensor<T> ", "std::vector<Tensor<T>> "}) {
+            if (!declaration.starts_with(result)) continue;
+            const std::string_view name = declaration.substr(result.size(), declaration.find('(') - result.size());
+            if (!name.starts_with("operator")) names.emplace(name);
+        }
+    }
     return names;
 }
 

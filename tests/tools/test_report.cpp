@@ -7,7 +7,6 @@
 #include <xtape/tools/terminal.hpp>
 
 #include <cmath>
-#include <regex>
 
 namespace {
 
@@ -34,12 +33,17 @@ std::size_t count(const std::string& text, const std::string& what) {
 
 /// Whether each element that is opened is closed, in order.
 bool well_formed(const std::string& html) {
-    std::vector<std::string> open;
-    const std::regex tag("<(/?)([a-z0-9]+)[^>]*?(/?)>");
-    for (std::sregex_iterator at(html.begin(), html.end(), tag), end; at != end; ++at) {
-        const std::string name = (*at)[2];
-        if (name == "meta" || (*at)[3] == "/") continue;
-        if ((*at)[1].length() == 0) {
+    std::vector<std::string_view> open;
+    std::size_t end = 0;
+    for (std::size_t at = html.find('<'); at != std::string::npos; at = html.find('<', end)) {
+        end = html.find('>', at);
+        if (end == std::string::npos) return false;
+        std::string_view tag(html.begin() + at + 1, html.begin() + end);
+        const bool closes = tag.starts_with('/');
+        if (closes) tag.remove_prefix(1);
+        const std::string_view name = tag.substr(0, tag.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789"));
+        if (name.empty() || name == "meta" || tag.ends_with('/')) continue;  // <!doctype html>, <meta ...>, <rect .../>
+        if (!closes) {
             open.push_back(name);
             continue;
         }
