@@ -1,4 +1,5 @@
 #include <xtape/tools/gate_run.hpp>
+#include <xtape/tools/text_run.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -128,8 +129,7 @@ void answer_lines(const Gate<float>& model, const models::Tokenizer& tokenizer, 
         }
         answer(model, tokenizer, calls, out);
         std::fflush(out);
-        for (const std::string& call : calls)
-            unknown += std::ranges::count_if(call, [&](char byte) { return !tokenizer.knows(byte); });
+        for (const std::string& call : calls) unknown += unknown_bytes(call, tokenizer);
     }
     if (unknown > 0)
         fmt::print(stderr, "xtape: {}: {} bytes are not in the run's vocabulary, and are read as its first\n", source,

@@ -110,12 +110,10 @@ public:
         set_threads(settings_.threads);
         const std::vector<GateLine> lines = read_lines();
         const std::string text = text_of(lines);
-        const models::Tokenizer tokenizer = settings_.resume
-                                                ? read_tokenizer<models::Tokenizer>(RunFolder(settings_.out))
-                                                : models::Tokenizer::learn(tokenizer_, std::string_view(text), vocab_);
+        const models::Tokenizer tokenizer =
+            tokenizer_for(settings_, std::string_view(text), source_of(settings_.data), tokenizer_, vocab_);
         config_.vocab = tokenizer.vocab();
         config_.check();
-        if (settings_.resume) warn_of_unknown(std::string_view(text), tokenizer, source_of(settings_.data));
         std::string summary;
         GateLearner learner(config_, settings_, examples(lines, tokenizer, summary));
         return use({learner, to_json(config_), source_of(settings_.data), tokenizer.to_json(), summary});

@@ -139,12 +139,10 @@ public:
         set_threads(settings_.threads);
         set_product_precision(precision_);
         const models::Text text = open_text(settings_.data);
-        const models::Tokenizer tokenizer = settings_.resume
-                                                ? read_tokenizer<models::Tokenizer>(RunFolder(settings_.out))
-                                                : models::Tokenizer::learn(tokenizer_, text, vocab_);
+        const models::Tokenizer tokenizer =
+            tokenizer_for(settings_, text, source_of_text(settings_.data), tokenizer_, vocab_);
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
-        if (settings_.resume) warn_of_unknown(text, tokenizer, source_of_text(settings_.data));
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         auto model = nn::build<Llama<float>>(config_, settings_.seed);
         AdamW<float> adamw(

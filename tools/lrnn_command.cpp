@@ -144,11 +144,9 @@ public:
     Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         set_threads(settings_.threads);
         const models::Text text = open_text(settings_.data);
-        const models::Tokenizer tokenizer = settings_.resume
-                                                ? read_tokenizer<models::Tokenizer>(RunFolder(settings_.out))
-                                                : models::Tokenizer::learn(tokenizer_, text, 0);
+        const models::Tokenizer tokenizer =
+            tokenizer_for(settings_, text, source_of_text(settings_.data), tokenizer_, 0);
         settle_sizes(text, tokenizer);
-        if (settings_.resume) warn_of_unknown(text, tokenizer, source_of_text(settings_.data));
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         models::EpochWindows windows(corpus.training(), config_.context, settings_.batch, settings_.seed);
         auto model = nn::build<Lrnn<float>>(config_, settings_.seed);

@@ -16,16 +16,26 @@ models::Text open_text(const std::string& path) {
 
 std::string source_of_text(const std::string& path) { return path.empty() ? "the built-in text" : path; }
 
+std::ptrdiff_t unknown_bytes(std::string_view text, const models::Tokenizer& tokenizer) {
+    return std::ranges::count_if(text, [&](char byte) { return !tokenizer.knows(byte); });
+}
+
 void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenizer, const std::string& source) {
     std::ptrdiff_t unknown = 0;
-    text.for_each_piece([&](std::string_view piece) {
-        unknown += std::ranges::count_if(piece, [&](char byte) { return !tokenizer.knows(byte); });
-    });
+    text.for_each_piece([&](std::string_view piece) { unknown += unknown_bytes(piece, tokenizer); });
     if (unknown > 0)
         fmt::print(stderr,
                    "xtape: {}: {} of {} bytes are not in the run's vocabulary of {} char tokens, and are read as its "
                    "first\n",
                    source, unknown, text.size(), tokenizer.vocab());
+}
+
+models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Text& text, const std::string& source,
+                                const std::string& kind, int vocab) {
+    if (!settings.resume) return models::Tokenizer::learn(kind, text, vocab);
+    models::Tokenizer tokenizer = read_tokenizer<models::Tokenizer>(RunFolder(settings.out));
+    warn_of_unknown(text, tokenizer, source);
+    return tokenizer;
 }
 
 void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer) {

@@ -22,8 +22,14 @@ namespace xtape::tools {
 models::Text open_text(const std::string& path);
 std::string source_of_text(const std::string& path);
 
-/// Says on standard error how many bytes of a text a run's char vocabulary does not hold, if any.
+/// How many bytes of a text a run's char vocabulary does not hold; and says so on standard error, if any.
+std::ptrdiff_t unknown_bytes(std::string_view text, const models::Tokenizer& tokenizer);
 void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenizer, const std::string& source);
+
+/// The tokenizer of a training: that of the run which it resumes, or one of a kind (`char`, `bpe` of `vocab` tokens)
+/// that is learnt on the text.
+models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Text& text, const std::string& source,
+                                const std::string& kind, int vocab);
 /// Throws ValueError that names the first character of a prompt that the vocabulary does not hold.
 void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer);
 
