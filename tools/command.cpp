@@ -258,10 +258,37 @@ int complain(Exit status, const std::exception& error) {
     return static_cast<int>(status);
 }
 
-/// Throws FileError where some of what was printed got lost.
-void finish_output() {
+/// Throws UsageError for words that it does not take, CLI::Success for help and version, which are then to be printed.
+void parse(CLI::App& app, std::span<const char* const> words) {
+    try {
+        app.parse(static_cast<int>(words.size()), words.data());
+    } catch (const CLI::Success&) {
+        throw;
+    } catch (const CLI::RequiredError& error) {
+        throw missing(app, error);
+    } catch (const CLI::ConversionError& error) {
+        const std::string_view what = error.what();  // Could not convert: --steps = 5.5
+        const std::string_view flag = what.substr(std::min(what.find("--"), what.size()));
+        throw UsageError(fmt::format("{} is not a value that it takes", flag));
+    } catch (const CLI::ExtrasError&) {
+        throw unexpected(app);
+    } catch (const CLI::ParseError& error) {
+        throw UsageError(error.what());
+    }
+}
+
+/// Does what the words say. Throws FileError where some of what was printed got lost.
+Exit obey(CLI::App& app, const Arguments& arguments, std::span<const char* const> words) {
+    Exit status = Exit::done;
+    try {
+        parse(app, words);
+        status = arguments.action();
+    } catch (const CLI::Success& asked_for) {
+        app.exit(asked_for);
+    }
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
         throw FileError(fmt::format("cannot write: {}", std::strerror(errno)));
+    return status;
 }
 
 }  // namespace
@@ -286,22 +313,7 @@ int run_command(std::span<const char* const> words) {
     add_info(app, arguments);
     add_convert(app, all, arguments);
     try {
-        app.parse(static_cast<int>(words.size()), words.data());
-        const Exit status = arguments.action();
-        finish_output();
-        return static_cast<int>(status);
-    } catch (const CLI::Success& help) {
-        return app.exit(help);
-    } catch (const CLI::RequiredError& error) {
-        return complain(Exit::usage, missing(app, error));
-    } catch (const CLI::ConversionError& error) {
-        const std::string_view what = error.what();  // Could not convert: --steps = 5.5
-        const std::string_view flag = what.substr(std::min(what.find("--"), what.size()));
-        return complain(Exit::usage, UsageError(fmt::format("{} is not a value that it takes", flag)));
-    } catch (const CLI::ExtrasError&) {
-        return complain(Exit::usage, unexpected(app));
-    } catch (const CLI::ParseError& error) {
-        return complain(Exit::usage, error);
+        return static_cast<int>(obey(app, arguments, words));
     } catch (const UsageError& error) {
         return complain(Exit::usage, error);
     } catch (const FileError& error) {
