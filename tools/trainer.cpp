@@ -217,6 +217,27 @@ void end_epoch(Course& course, Index epoch, Progress& progress) {
     course.epoch_steps = 0;
 }
 
+/// Writes down and shows the mean loss since the last time, with that of the validation if there was one just now.
+void end_interval(Course& course, std::optional<double> val_loss, Progress& progress) {
+    const double mean = course.interval_sum / static_cast<double>(course.interval);
+    course.metrics.push_back({course.step, mean, val_loss.value_or(std::numeric_limits<double>::quiet_NaN())});
+    course.interval_sum = 0;
+    course.interval = 0;
+    progress.show(course.step, mean, val_loss);
+}
+
+/// What is to be said at the end of a course, besides its losses of validation.
+void sum_up(TrainResult& result, const Course& course, double seconds) {
+    const auto steps = static_cast<double>(std::max<Index>(1, course.step));
+    result.steps = course.step;
+    result.loss_last_100 = course.mean_of_last();
+    result.seconds = seconds;
+    result.us_per_step = course.training_seconds / steps * 1e6;
+    result.tokens_per_second = static_cast<double>(course.tokens) / std::max(course.training_seconds, 1e-9);
+    result.peak_bytes = pool_statistics().peak_bytes;
+    result.interrupted = interrupted != 0;
+}
+
 /// The flags that were given to `xtape train MODEL`, for config.json; not those about this one call.
 Json given_flags(const CLI::App& app) {
     constexpr std::string_view of_one_call[] = {"out",  "resume",     "overwrite", "quiet",
@@ -344,7 +365,6 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     const Index end = settings.stop_after > 0 ? std::min(settings.steps, settings.stop_after) : settings.steps;
     if (course.step >= end) say_nothing_is_left(run, course.step, settings);
     const Index metric_every = std::max<Index>(1, settings.steps / 200);
-    const double nan = std::numeric_limits<double>::quiet_NaN();
     const double product_rate = settings.profile ? measure_product_rate() : 0;
     Progress progress(course.step, settings.steps, !settings.quiet && !settings.json);
     TrainResult result;
@@ -366,27 +386,15 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
         const bool last = course.step == end || interrupted != 0;
         const bool evaluate = last || (settings.eval_every > 0 && course.step % settings.eval_every == 0);
         if (evaluate) result.val_loss = validate(learner, course, run);
-        if (course.interval > 0 && (evaluate || course.step % metric_every == 0)) {
-            const double mean = course.interval_sum / static_cast<double>(course.interval);
-            course.metrics.push_back({course.step, mean, evaluate ? result.val_loss.value_or(nan) : nan});
-            course.interval_sum = 0;
-            course.interval = 0;
-            progress.show(course.step, mean, evaluate ? result.val_loss : std::nullopt);
-        }
+        if (course.interval > 0 && (evaluate || course.step % metric_every == 0))
+            end_interval(course, evaluate ? result.val_loss : std::nullopt, progress);
         const bool due = (settings.save_every > 0 && course.step % settings.save_every == 0) ||
                          (epoch_ends && settings.save_epochs > 0 && epochs % settings.save_epochs == 0);
         if (last || due) save(learner, course, run);
     }
     progress.finish();
 
-    const auto steps = static_cast<double>(std::max<Index>(1, course.step));
-    result.steps = course.step;
-    result.loss_last_100 = course.mean_of_last();
-    result.seconds = seconds_since(begin);
-    result.us_per_step = course.training_seconds / steps * 1e6;
-    result.tokens_per_second = static_cast<double>(course.tokens) / std::max(course.training_seconds, 1e-9);
-    result.peak_bytes = pool_statistics().peak_bytes;
-    result.interrupted = interrupted != 0;
+    sum_up(result, course, seconds_since(begin));
     if (settings.profile) {
         result.utilisation = learner.flops_per_token() * result.tokens_per_second / product_rate;
         if (!settings.json) print_profile(profile_step(learner, 0));
