@@ -141,7 +141,7 @@ inline void print_llama_memory() {
                    for (int i = 0; i < 3; ++i) torch->step();
                }));
 #endif
-    const double elements = static_cast<double>(models::parameter_count(llama_size));
+    const auto elements = static_cast<double>(models::parameter_count(llama_size));
     fmt::print("; of either, {:.0f} MiB are weights and moments\n", 3 * elements * sizeof(float) / 1048576);
 }
 

@@ -58,8 +58,8 @@ struct ScanRace {
     Floats third = Floats::zeros({(3 * elements + 2 * gates) / 3}), second = Floats::zeros(third.shape());
     Floats to_third = Floats::zeros(third.shape());
 
-    void forward() { kernels::scan<float>(shape, a.data(), b.data(), place(y), place(state), nullptr); }
-    void backward() {
+    void forward() const { kernels::scan<float>(shape, a.data(), b.data(), place(y), place(state), nullptr); }
+    void backward() const {
         kernels::scan_backward<float>(shape, {a.data(), b.data(), place(da), place(db), false, false, place(state)},
                                       y.data());
     }
@@ -77,7 +77,7 @@ inline void race_scan(const kernels::Scan& shape, int steps_a_turn) {
     all.push_back({"triad", [&] { stream<true>(scan.third, scan.second, scan.to_third); }, steps_a_turn});
     all.push_back({"multiply-adds", [&] { multiply_adds = multiply_add(sink); }, 4});
     take_turns(all, 31);
-    const double elements = static_cast<double>(scan.elements), gates = static_cast<double>(scan.gates);
+    const auto elements = static_cast<double>(scan.elements), gates = static_cast<double>(scan.gates);
     const double limit = multiply_adds / all[4].median() * 1e-3;
     const auto print = [&](std::size_t at, double floats, double flops) {
         const double bytes = 4 * floats, time = all[at].median();

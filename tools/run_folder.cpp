@@ -52,7 +52,7 @@ void check_writable(const std::string& flag, const std::filesystem::path& file) 
 bool RunFolder::holds_run() const { return std::filesystem::exists(file("config.json")); }
 
 std::filesystem::path RunFolder::weights() const {
-    const std::filesystem::path path = file(best_ ? "best.safetensors" : "model.safetensors");
+    std::filesystem::path path = file(best_ ? "best.safetensors" : "model.safetensors");
     if (best_ && std::filesystem::is_directory(path_) && !std::filesystem::exists(path))
         throw FileError(
             fmt::format("{}: there is no best.safetensors: no evaluation has been reached, or nothing was held out by "

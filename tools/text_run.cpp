@@ -39,7 +39,8 @@ models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Tex
 }
 
 void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer) {
-    const auto unknown = std::ranges::find_if(prompt, [&](char byte) { return !tokenizer.knows(byte); });
+    const std::string_view::const_iterator unknown =
+        std::ranges::find_if(prompt, [&](char byte) { return !tokenizer.knows(byte); });
     if (unknown == prompt.end()) return;
     const auto inside = [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; };  // of UTF-8
     auto begin = unknown, end = unknown + 1;

@@ -98,8 +98,14 @@ template <class T> std::vector<T> with_threads([[maybe_unused]] int threads, con
 #endif
 }
 
-Gemm extents(bool transpose_a, bool transpose_b, Index m, Index n, Index k, bool accumulate = false) {
-    return {.transpose_a = transpose_a, .transpose_b = transpose_b, .m = m, .n = n, .k = k, .accumulate = accumulate};
+/// The bits of flags: a transposed, b transposed, accumulate.
+Gemm extents(int flags, Index m, Index n, Index k) {
+    return {.transpose_a = (flags & 1) != 0,
+            .transpose_b = (flags & 2) != 0,
+            .m = m,
+            .n = n,
+            .k = k,
+            .accumulate = (flags & 4) != 0};
 }
 
 }  // namespace
@@ -110,10 +116,9 @@ TEMPLATE_TEST_CASE("gemm: agrees with a plain triple loop for any shape, transpo
     const Index sizes[] = {0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 27, 31, 33, 64, 65, 100};
     std::uniform_int_distribution<std::size_t> pick(0, std::size(sizes) - 1);
     for (int trial = 0; trial < 3000; ++trial) {
-        const Gemm shape =
-            extents(trial & 1, trial & 2, sizes[pick(random)], sizes[pick(random)], sizes[pick(random)], trial & 4);
-        const Index padding = trial & 8 ? 1 + trial % 5 : 0;
-        const bool with_bias = !shape.accumulate && trial & 16;
+        const Gemm shape = extents(trial, sizes[pick(random)], sizes[pick(random)], sizes[pick(random)]);
+        const Index padding = (trial & 8) != 0 ? 1 + trial % 5 : 0;
+        const bool with_bias = !shape.accumulate && (trial & 16) != 0;
         const Problem<TestType> problem(shape, padding, random);
         CAPTURE(trial, shape.m, shape.n, shape.k, shape.transpose_a, shape.transpose_b, shape.accumulate, padding,
                 with_bias);
@@ -127,7 +132,7 @@ TEMPLATE_TEST_CASE("gemm: agrees with a plain triple loop where it is blocked an
                                {7, 600, 700},  {1, 2100, 1000}, {2050, 1, 1000}};
     for (const auto& [m, n, k] : shapes)
         for (int flags = 0; flags < 8; ++flags) {
-            const Problem<TestType> problem(extents(flags & 1, flags & 2, m, n, k, flags & 4), flags % 3, random);
+            const Problem<TestType> problem(extents(flags, m, n, k), flags % 3, random);
             CAPTURE(m, n, k, flags);
             REQUIRE(worst_error(problem, flags == 1 || flags == 2) <= 1);
         }
@@ -135,7 +140,7 @@ TEMPLATE_TEST_CASE("gemm: agrees with a plain triple loop where it is blocked an
 
 TEMPLATE_TEST_CASE("gemm: a sum of nothing is zero, the bias, or what was there", "", float, double) {
     std::mt19937 random(9);
-    Problem<TestType> problem(extents(false, false, 3, 2, 0), 0, random);
+    Problem<TestType> problem(extents(0, 3, 2, 0), 0, random);
     const auto run = [&](const TestType* bias) {
         xtape::kernels::gemm<TestType>(problem.shape, nullptr, nullptr, problem.c.data(), bias);
         return problem.c;
@@ -151,7 +156,7 @@ TEMPLATE_TEST_CASE("gemm: NaN in A reaches its row of C, and NaN in an overwritt
     std::mt19937 random(10);
     for (const Index size : {5, 27, 150})
         for (int flags = 0; flags < 4; ++flags) {
-            Problem<TestType> problem(extents(flags & 1, flags & 2, size, size, size), 0, random);
+            Problem<TestType> problem(extents(flags, size, size, size), 0, random);
             problem.a.back() = std::numeric_limits<TestType>::quiet_NaN();  // at (size - 1, size - 1) of op(A)
             std::fill(problem.c.begin(), problem.c.end(), std::numeric_limits<TestType>::quiet_NaN());
             const auto out = problem.result();
@@ -168,7 +173,7 @@ TEMPLATE_TEST_CASE("gemm: same bits for any number of threads and any address", 
                                {64, 64, 3000}, {1, 3000, 900},  {1, 64, 40000},  {64, 1, 40000}};
     for (const auto& [m, n, k] : shapes)
         for (int flags = 0; flags < 8; ++flags) {
-            Problem<TestType> problem(extents(flags & 1, flags & 2, m, n, k, flags & 4), 0, random);
+            Problem<TestType> problem(extents(flags, m, n, k), 0, random);
             const auto one = with_threads(1, problem);
             CAPTURE(m, n, k, flags);
             for (const int threads : {2, 3, 7}) CHECK(same_bits(one, with_threads(threads, problem)));
@@ -203,8 +208,8 @@ TEST_CASE("gemm_bf16: near the f32 product, whatever is transposed, added or thr
     const Index shapes[][3] = {{300, 1100, 70}, {33, 50, 601}, {529, 17, 35}};
     for (const auto& [m, n, k] : shapes) {
         for (int flags = 0; flags < 8; ++flags) {
-            const bool accumulate = flags & 4;
-            const Problem<float> problem(extents(flags & 1, flags & 2, m, n, k, accumulate), flags % 3, random);
+            const Problem<float> problem(extents(flags, m, n, k), flags % 3, random);
+            const bool accumulate = problem.shape.accumulate;
             const float* const bias = accumulate ? nullptr : problem.bias.data();
             const std::vector<float> truth = problem.result(!accumulate);
             std::vector<std::uint32_t> scratch(static_cast<std::size_t>(xtape::kernels::bf16_scratch(problem.shape)));

@@ -131,7 +131,8 @@ TEST_CASE("parameter: takes over a tensor that nobody else holds, and copies any
     Tensor<float> x({2}, {1, 2});
     const float* const elements = x.data();
     CHECK(Parameter<float>(x).data() != elements);
-    CHECK(Parameter<float>(std::move(x)).data() == elements);
+    const Parameter<float> taken(std::move(x));
+    CHECK(taken.data() == elements);
 }
 
 TEST_CASE("parameter: a tensor that holds the old values keeps them through a write") {

@@ -64,7 +64,7 @@ struct Outcome {
     std::string out, error;
 };
 
-inline Outcome xtape_command(std::vector<std::string> words) {
+inline Outcome xtape_command(const std::vector<std::string>& words) {
     const Scratch scratch;
     std::vector<const char*> pointers{"xtape"};
     for (const std::string& word : words) pointers.push_back(word.c_str());

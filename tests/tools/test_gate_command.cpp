@@ -50,7 +50,7 @@ TEST_CASE("train gate: --json tells the metrics of the course and of the held-ou
     CHECK(result.at("last_losses").size() == 30);
     for (const char* key : {"loss_average", "val_loss", "alignment", "recall", "perplexity"})
         CHECK(result.at(key) >= 0);
-    const Json table = result.at("confusion");
+    const Json& table = result.at("confusion");
     CHECK(table.at("allow_allow").get<int>() + table.at("allow_block").get<int>() + table.at("block_allow").get<int>() +
               table.at("block_block").get<int>() ==
           result.at("decisions"));
@@ -179,7 +179,7 @@ TEST_CASE("audit gate: all parameters agree, the keys' bias is vacuous, and a cl
     CHECK(report.at("f64").at("max_rel_reference") < 1e-12);
     CHECK(report.at("f64").at("max_rel_finite_difference") < 1e-7);
     CHECK(report.at("parameters").size() == 2 + 2 * 16 + 6);
-    const Json rows = report.at("parameters");
+    const Json& rows = report.at("parameters");
     for (const Json& row : rows) {
         const bool zero = row.at("name").get<std::string>().find("attention.bk") != std::string::npos;
         CHECK(row.at("verdict") == (zero ? "vacuous" : "agree"));

@@ -38,7 +38,7 @@ bool well_formed(const std::string& html) {
     for (std::size_t at = html.find('<'); at != std::string::npos; at = html.find('<', end)) {
         end = html.find('>', at);
         if (end == std::string::npos) return false;
-        std::string_view tag(html.begin() + at + 1, html.begin() + end);
+        std::string_view tag = std::string_view(html).substr(at + 1, end - at - 1);
         const bool closes = tag.starts_with('/');
         if (closes) tag.remove_prefix(1);
         const std::string_view name = tag.substr(0, tag.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789"));
@@ -76,7 +76,8 @@ private:
 };
 
 bool takes_colour_with(const char* terminal, const char* no_colour) {
-    const std::string before = std::getenv("TERM") == nullptr ? "" : std::getenv("TERM");
+    const char* of_tests = std::getenv("TERM");
+    const std::string before = of_tests == nullptr ? "" : of_tests;
     ::setenv("TERM", terminal, 1);
     ::setenv("NO_COLOR", no_colour, 1);
     const bool takes = takes_colour();
