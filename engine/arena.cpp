@@ -6,6 +6,7 @@
 #include <new>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 namespace xtape::detail {
 namespace {
@@ -22,14 +23,10 @@ Arena& Arena::instance() {
     return *arena;
 }
 
-Arena::~Arena() {
-    for (const Range& range : reserved_) ::munmap(range.begin, range.bytes);
-}
-
 std::pair<void*, bool> Arena::allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     // In front of a block, and at an end, there is at most one free range: so giving a block back never allocates.
-    if (const std::size_t most = in_use_ + reserved_.size() + 2; free_.capacity() < most) free_.reserve(2 * most);
+    if (const std::size_t most = in_use_ + reserved_ + 2; free_.capacity() < most) free_.reserve(2 * most);
     const auto holds = [&](const Range& range) { return range.bytes >= bytes; };
     auto found = std::ranges::find_if(free_, holds);
     const bool grown = found == free_.end();
@@ -51,32 +48,40 @@ void Arena::release(void* block, std::size_t bytes) noexcept {
     join({static_cast<std::byte*>(block), bytes});
 }
 
-/// Asks for a part of the address space that holds so many bytes in huge pages, and as much more as there is, within
-/// reason.
-void Arena::reserve(std::size_t bytes) {
-    reserved_.reserve(reserved_.size() + 1);
-    for (std::size_t size = std::max(most_reserved, bytes + huge_page); size >= bytes + huge_page; size /= 2) {
-        void* const begin = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (begin == MAP_FAILED) continue;
-        reserved_.push_back({static_cast<std::byte*>(begin), size});
-        const std::size_t skipped =
-            in_huge_pages(std::bit_cast<std::size_t>(begin)) - std::bit_cast<std::size_t>(begin);
-        left_ = {reserved_.back().begin + skipped, size - skipped};
-        return;
+/// Asks for a part of the address space that holds so many bytes in huge pages, and for much more unless sparing.
+bool Arena::reserve(std::size_t bytes, bool sparing) {
+    const std::size_t least = bytes + huge_page;
+    for (std::size_t size = sparing ? least : std::max(most_reserved, least); size >= least; size /= 2) {
+        void* const mapping = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapping == MAP_FAILED) continue;
+        const auto begin = std::bit_cast<std::size_t>(mapping);
+        const std::size_t skipped = in_huge_pages(begin) - begin;
+        left_ = {static_cast<std::byte*>(mapping) + skipped, size - skipped};
+        ++reserved_;
+        return true;
     }
-    throw std::bad_alloc();
+    return false;
 }
 
-void Arena::grow(std::size_t bytes) {
-    const std::size_t size = std::max(step, in_huge_pages(bytes));
-    if (left_.bytes < size) reserve(size);
-    if (::mprotect(left_.begin, size, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+bool Arena::commit(std::size_t bytes, bool sparing) {
+    if (left_.bytes < bytes && !reserve(bytes, sparing)) return false;
+    if (::mprotect(left_.begin, bytes, PROT_READ | PROT_WRITE) != 0) return false;
 #ifdef MADV_HUGEPAGE
-    ::madvise(left_.begin, size, MADV_HUGEPAGE);
+    ::madvise(left_.begin, bytes, MADV_HUGEPAGE);
 #endif
-    poison(left_.begin, size);
-    join({left_.begin, size});
-    left_ = {left_.begin + size, left_.bytes - size};
+    poison(left_.begin, bytes);
+    join({left_.begin, bytes});
+    left_ = {left_.begin + bytes, left_.bytes - bytes};
+    return true;
+}
+
+/// Where the address space of the process is limited, no more than is needed: the rest is malloc's.
+void Arena::grow(std::size_t bytes) {
+    rlimit limit{};
+    const bool sparing = ::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
+    const std::size_t needed = in_huge_pages(bytes);
+    if (!sparing && needed < step && commit(step, sparing)) return;
+    if (!commit(needed, sparing)) throw std::bad_alloc();
 }
 
 void Arena::join(Range range) noexcept {

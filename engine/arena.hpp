@@ -9,8 +9,9 @@
 namespace xtape::detail {
 
 /// Blocks of all threads, one behind the other in a large part of the address space, which takes memory where it is
-/// written to. A block is put where the first free range holds it, and ranges that touch become one, so that the
-/// gradients of a backward pass live where the activations of the forward pass were, whatever the sizes of both.
+/// written to and keeps it. A block is put where the first free range holds it, and ranges that touch become one, so
+/// that the gradients of a backward pass live where the activations of the forward pass were, whatever the sizes of
+/// both.
 class Arena {
 public:
     static constexpr std::size_t alignment = 64;
@@ -18,7 +19,6 @@ public:
     Arena() = default;
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
-    ~Arena();
 
     /// Of the whole program; objects that die after main may still give their blocks back.
     static Arena& instance();
@@ -33,15 +33,16 @@ private:
         std::size_t bytes;
     };
 
-    void reserve(std::size_t bytes);
     void grow(std::size_t bytes);
+    bool commit(std::size_t bytes, bool sparing);
+    bool reserve(std::size_t bytes, bool sparing);
     void join(Range range) noexcept;
 
     std::mutex mutex_;
-    std::vector<Range> free_;  ///< by address; no two of them touch
-    std::size_t in_use_ = 0;   ///< blocks
-    std::vector<Range> reserved_;
-    Range left_{};  ///< of the last reserved one, what was never used
+    std::vector<Range> free_;   ///< by address; no two of them touch
+    std::size_t in_use_ = 0;    ///< blocks
+    std::size_t reserved_ = 0;  ///< parts of the address space
+    Range left_{};              ///< of the last of them, what was never used
 };
 
 }  // namespace xtape::detail

@@ -109,10 +109,13 @@ void* pool_allocate(std::size_t bytes) {
 void pool_release(void* block, std::size_t bytes) noexcept {
     const std::size_t size = taken_by(bytes);
     pool.statistics.bytes_in_use -= static_cast<std::int64_t>(size);
-    unpoison(block, size);
-    if (bytes <= large) return give_back(static_cast<FreeBlock*>(block), class_of(bytes));
-    poison(block, size);
-    Arena::instance().release(block, size);
+    if (bytes > large) {
+        poison(block, size);
+        Arena::instance().release(block, size);
+    } else {
+        unpoison(block, size);
+        give_back(static_cast<FreeBlock*>(block), class_of(bytes));
+    }
 }
 
 }  // namespace detail

@@ -12,7 +12,8 @@ namespace xtape {
 struct PoolStatistics {
     std::int64_t bytes_in_use = 0;
     std::int64_t peak_bytes = 0;
-    std::int64_t system_allocations = 0;  ///< blocks asked of the system; constant in a steady state
+    std::int64_t system_allocations = 0;  ///< small blocks, and 64 MiB for large ones, asked of the system; constant
+                                          ///< in a steady state
 };
 
 PoolStatistics pool_statistics();

@@ -252,8 +252,9 @@ struct CrossEntropyOptions {
 template <Real T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEntropyOptions options = {},
                         Where where = Where::here());
-/// cross_entropy(x wᵀ, targets), for x [..., D] and w [V, D]. A tape holds no logits: they are made about a
-/// million at a time, and the gradients with them. Throws as the two ops do.
+/// cross_entropy(x wᵀ, targets), for x [..., D] and w [V, D]. The logits are made a part of the rows at
+/// a time, and on a tape the gradients with them, which it holds instead: that pays where there are more rows than D.
+/// Throws as the two ops do.
 template <Real T>
 Tensor<T> linear_cross_entropy(const Tensor<T>& x, const Tensor<T>& w, const Indices& targets,
                                CrossEntropyOptions options = {}, Where where = Where::here());

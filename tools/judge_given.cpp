@@ -22,7 +22,7 @@ void refuse_shape(GradRow& row, const GivenArrays& given) {
 /// A place that only follows from which gradients are wrong may join mistakes that have nothing to do with each other:
 /// where none of them has a diagnosis of its own it is a hint, elsewhere not even that.
 void keep_what_is_proved(GradReport& report, const std::vector<GradRow>& before) {
-    if (!report.explanation || report.explanation->proved) return;
+    if (!report.explanation || !report.explanation->inferred) return;
     const auto has_own = [](const GradRow& row) {
         return differs(row) && !row.diagnosis.empty() && !row.diagnosis.ends_with('?');
     };

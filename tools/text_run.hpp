@@ -22,12 +22,12 @@ namespace xtape::tools {
 models::Text open_text(const std::string& path);
 std::string source_of_text(const std::string& path);
 
-/// How many bytes of a text a run's char vocabulary does not hold; and says so on standard error, if any.
+/// How many bytes of a text a run's char vocabulary does not hold.
 std::ptrdiff_t unknown_bytes(std::string_view text, const models::Tokenizer& tokenizer);
+/// Says so on standard error, if there are any.
 void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenizer, const std::string& source);
 
-/// The tokenizer of a training: that of the run which it resumes, or one of a kind (`char`, `bpe` of `vocab` tokens)
-/// that is learnt on the text.
+/// The tokenizer of a training: that of the run which it resumes, or one learnt on the text: see Tokenizer::learn.
 models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Text& text, const std::string& source,
                                 const std::string& kind, int vocab);
 /// Throws ValueError that names the first character of a prompt that the vocabulary does not hold.

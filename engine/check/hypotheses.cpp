@@ -58,8 +58,8 @@ std::optional<std::vector<std::vector<double>>> filled_in(std::span<const Tensor
 }
 
 /// Puts what was found into the report.
-void tell(GradReport& report, const Hypothesis& found, bool proved) {
-    report.explanation = Explanation{found.diagnosis, found.scope, {}, proved};
+void tell(GradReport& report, const Hypothesis& found, bool inferred = false) {
+    report.explanation = Explanation{found.diagnosis, found.scope, {}, inferred};
     for (GradRow& row : report.rows) {
         if (!differs(row)) continue;
         report.explanation->parameters.push_back(row.name);
@@ -133,11 +133,11 @@ void explain(GradReport& report, Tape<double>& tape, const Tensor<double>& outpu
     Search search(rerun, names, claims_of(report, *all), affordable_runs(tape));
     for (const auto& attempt : {try_known_ops, try_edges, try_any_op, try_structures})
         if (!search.done()) attempt(search);
-    if (search.best()) return tell(report, *search.best(), true);
+    if (search.best()) return tell(report, *search.best());
     if (report.forward && report.forward->verdict != Verdict::agree)
-        tell(report, {.diagnosis = "no mistake of the backward alone", .scope = "the forward differs too"}, true);
+        tell(report, {.diagnosis = "no mistake of the backward alone", .scope = "the forward differs too"});
     else if (const auto place = locate(search))
-        tell(report, *place, false);
+        tell(report, *place, true);
     if (search.capped())
         report.notes.push_back(
             fmt::format("the search for one fault gave up after {} backward passes", affordable_runs(tape)));

@@ -112,7 +112,8 @@ std::string GradReport::headline() const {
     else if (right.empty())
         headline = "nothing was checked";
     else if (right.size() < names.size())
-        headline = fmt::format("{} {} agree, the true gradient of the rest is zero", right.size(), of_them);
+        headline =
+            fmt::format("{} {} agree, the true gradient of the rest is zero or negligible", right.size(), of_them);
     return (forward && forward->verdict != Verdict::agree ? "the forward differs; " : "") + headline;
 }
 

@@ -54,12 +54,12 @@ GradRow measure(std::string name, const Shape& shape, std::span<const double> ca
 /// `[2, 7]` for the element at a row-major position.
 std::string place_of(Index position, const Shape& shape);
 
-/// One fault that explains all gradients that differ, found by running the tape's backward again with it.
+/// One fault that explains all gradients that differ.
 struct Explanation {
     std::string diagnosis;                ///< "the gradient is passed on unchanged, as if there were no rms_norm"
     std::string scope;                    ///< "every rms_norm"
     std::vector<std::string> parameters;  ///< whose gradients it explains
-    bool proved = true;  ///< a backward with this fault gives these gradients; else it follows from which are wrong
+    bool inferred = false;                ///< only from which gradients are wrong: no backward was run that gives them
 };
 
 /// Diagnosis and scope: `sign of the gradient through ... (layers.1.wq)`.

@@ -4,7 +4,6 @@
 #include <xtape/engine/kernels/cross_entropy.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
-#include <xtape/engine/ops/located.hpp>
 #include <xtape/engine/ops/product.hpp>
 #include <xtape/engine/ops/targets.hpp>
 
@@ -58,42 +57,43 @@ Shape logits_shape(const Shape& x, const Shape& w) {
     return x.with(x.rank() - 1, w[0]);
 }
 
-/// Logits x wᵀ and their cross entropy, a part of the rows at a time. The gradients are made on the way, for a
-/// cotangent of 1, from the logits that are there: later they would take another product.
+/// Logits x wᵀ and their cross entropy, a part of the rows at a time. Where gradients are wanted they are made on the
+/// way, for a cotangent of 1, from the logits that are there: later they would take another product.
 template <class T> struct LinearCrossEntropy {
     static constexpr std::string_view name = "linear_cross_entropy";
-    static constexpr Index logits_at_once = Index{1} << 20;
+    /// Each part packs w anew, and sums into the whole dw: of few rows it would cost more than it saves.
+    static constexpr Index logits_at_once = Index{1} << 20, least_rows = 256;
     CrossEntropyOptions options;
     Precision precision;
+    bool wants_dx, wants_dw;
 
     Shape shape(const Shape& x, const Shape& w, const Indices& targets) const {
         return mean_shape(name, logits_shape(x, w), targets, options);
     }
-    std::array<Shape, 2> saved(const Shape& x, const Shape& w, const Indices&) const { return {x, w}; }
+    std::array<Shape, 2> saved(const Shape& x, const Shape& w, const Indices&) const {
+        return {wants_dx ? x : Shape{0}, wants_dw ? w : Shape{0}};
+    }
 
     void forward(View<T> x, View<T> w, View<std::int32_t> targets, Out<T> y, Out<T> dx, Out<T> dw) const {
         const Index rows = x.shape.rows(), d = w.shape[1], v = w.shape[0];
-        const Index most = std::min(rows, std::max<Index>(64, logits_at_once / v / 64 * 64));
-        const auto logits = Tensor<T>::unwritten({most, v}), lse = Tensor<T>::unwritten({most});
-        T* const z = logits.body()->data;
-        const auto part = [&](Index count) {
-            return kernels::CrossEntropy{count, v, options.ignore_index, options.label_smoothing};
-        };
-        const auto counted = static_cast<double>(kernels::counted_rows(part(rows), targets.data));
+        const Index most = std::max(least_rows, logits_at_once / v), parts = (rows + most - 1) / most;
+        const auto counted = static_cast<double>(kernels::counted_rows(part(rows, v), targets.data));
+        const auto logits = Tensor<T>::unwritten({(rows + parts - 1) / parts, v});
         double total = 0;
-        for (Index begin = 0, n; begin < rows; begin += n) {
-            n = std::min(most, rows - begin);
+        for (Index begin = 0, p = 0, n; p < parts; ++p, begin += n) {
+            n = rows / parts + (p < rows % parts ? 1 : 0);
             const T* const x_of = x.data + begin * d;
-            const std::int32_t* const of = targets.data + begin;
+            T* const z = logits.body()->data;
             multiply({.transpose_b = true, .m = n, .n = v, .k = d, .lda = d, .ldb = d, .ldc = v}, precision, x_of,
                      w.data, z);
-            total += kernels::cross_entropy(part(n), z, of, lse.body()->data);
-            kernels::cross_entropy_backward(part(n), z, of, lse.data(), static_cast<T>(1 / counted), z, false);
-            multiply({.m = n, .n = d, .k = v, .lda = v, .ldb = d, .ldc = d}, precision, z, w.data,
-                     dx.data + begin * d);  // dx = dlogits w
-            multiply(
-                {.transpose_a = true, .m = v, .n = d, .k = n, .lda = v, .ldb = d, .ldc = d, .accumulate = begin > 0},
-                precision, z, x_of, dw.data);  // dw = dlogitsᵀ x
+            total += loss(part(n, v), z, targets.data + begin, 1 / counted);
+            if (wants_dx)  // dx = dlogits w
+                multiply({.m = n, .n = d, .k = v, .lda = v, .ldb = d, .ldc = d}, precision, z, w.data,
+                         dx.data + begin * d);
+            if (wants_dw)  // dw = dlogitsᵀ x
+                multiply(
+                    {.transpose_a = true, .m = v, .n = d, .k = n, .lda = v, .ldb = d, .ldc = d, .accumulate = p > 0},
+                    precision, z, x_of, dw.data);
         }
         *y.data = static_cast<T>(total / counted);
     }
@@ -101,9 +101,23 @@ template <class T> struct LinearCrossEntropy {
     void vjp(Grad<1, T> dw, Saved<1, T> unit, Cotangent<T> dy) const { scaled(dw, unit, dy); }
 
 private:
+    kernels::CrossEntropy part(Index rows, Index columns) const {
+        return {rows, columns, options.ignore_index, options.label_smoothing};
+    }
+
+    /// The sum over the rows; their gradient, times d, takes the place of the logits where it is wanted.
+    double loss(const kernels::CrossEntropy& rows, T* logits, const std::int32_t* targets, double d) const {
+        const auto kept = Tensor<T>::unwritten({rows.rows});
+        T* const lse = kept.body()->data;
+        const double sum = kernels::cross_entropy(rows, logits, targets, lse);
+        if (wants_dx || wants_dw)
+            kernels::cross_entropy_backward(rows, logits, targets, lse, static_cast<T>(d), logits, false);
+        return sum;
+    }
+
     static void scaled(const detail::Destination<T>& to, const View<T>& unit, const View<T>& dy) {
-        detail::map_backward<T>(
-            to, to.shape, [](const auto& g, const auto& by) { return g * by; }, unit, dy);
+        const auto product = [](const auto& g, const auto& by) { return g * by; };
+        detail::map_backward<T>(to, to.shape, product, unit, dy);
     }
 };
 
@@ -117,10 +131,10 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Indices& targets, CrossEn
 template <Real T>
 Tensor<T> linear_cross_entropy(const Tensor<T>& x, const Tensor<T>& w, const Indices& targets,
                                CrossEntropyOptions options, Where where) {
-    if (Tape<T>::recording() != nullptr)
-        return apply<T>(LinearCrossEntropy<T>{options, product_precision()}, where, x, w, targets);
-    located(where, [&] { return logits_shape(x.shape(), w.shape()); });
-    return cross_entropy(matmul(x, w, {.transpose_b = true}, where), targets, options, where);
+    const auto wants = [tape = Tape<T>::recording()](const Tensor<T>& of) {
+        return tape && of && tape->wants_grad(of);
+    };
+    return apply<T>(LinearCrossEntropy<T>{options, product_precision(), wants(x), wants(w)}, where, x, w, targets);
 }
 
 template Tensor<float> cross_entropy(const Tensor<float>&, const Indices&, CrossEntropyOptions, Where);

@@ -5,6 +5,9 @@
 #include <xtape/engine/precision.hpp>
 #include <xtape/engine/tensor.hpp>
 
+#include <concepts>
+#include <cstdint>
+
 namespace xtape {
 
 /// One gemm, in bf16 where that is wanted and pays.

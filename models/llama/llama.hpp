@@ -54,7 +54,7 @@ public:
 
     /// Logits [N, V] of the next token at each of the N positions of a ragged batch.
     Tensor<T> operator()(const Batch& batch) const;
-    /// The mean cross entropy over all positions.
+    /// The mean cross entropy over all positions, without the logits; the audit goes through them.
     Tensor<T> loss(const Batch& batch) const;
     /// Logits [1, V] after some more tokens of one sequence. Throws ValueError for none, or more than fit the context.
     Tensor<T> next(std::span<const std::int32_t> tokens, LlamaCache<T>& cache) const;

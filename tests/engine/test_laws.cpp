@@ -119,8 +119,9 @@ std::set<std::string> catalogue() {
     std::ifstream file(XTAPE_SOURCE_DIR "/engine/ops.hpp");
     std::set<std::string> names;
     for (std::string line; std::getline(file, line);) {
-        const std::size_t parameters = line.starts_with("template <") ? line.find("> ") + 2 : 0;
-        const std::string_view declaration = std::string_view(line).substr(parameters);
+        std::string_view declaration = line;
+        if (const std::size_t end = line.find("> "); line.starts_with("template <") && end != std::string::npos)
+            declaration.remove_prefix(end + 2);
         for (const std::string_view result : {"Tensor<T> ", "std::vector<Tensor<T>> "}) {
             if (!declaration.starts_with(result)) continue;
             const std::string_view name = declaration.substr(result.size(), declaration.find('(') - result.size());

@@ -91,6 +91,28 @@ void write_hugging_face(const std::filesystem::path& folder, const Llama<float>&
 
 }  // namespace
 
+TEST_CASE("llama: its loss, in parts, is the cross entropy of its logits, which the audit proves") {
+    const LlamaConfig config{.vocab = 4200, .dim = 8, .layers = 1, .heads = 2, .kv_heads = 1, .ffn = 8, .context = 300};
+    const auto model = lively<double>(config);
+    std::vector<std::vector<std::int32_t>> long_sequence(1);
+    for (std::int32_t t = 0; t <= 300; ++t) long_sequence[0].push_back(13 * t % 4200);
+    const Batch batch = models::pack(long_sequence);
+    const auto run = [&](const auto& loss_of) {
+        Tape<double> tape;
+        const Tensor<double> loss = loss_of();
+        std::vector<const Tensor<double>*> of;
+        for (const auto& named : nn::parameters(model)) of.push_back(named.parameter);
+        std::vector<Tensor<double>> results = tape.gradient(loss, of);
+        results.push_back(loss);
+        return results;
+    };
+    const auto expected = run([&] { return cross_entropy(model(batch), batch.targets); });
+    const auto results = run([&] { return model.loss(batch); });
+    for (std::size_t i = 0; i < expected.size(); ++i)
+        for (Index j = 0; j < expected[i].size(); ++j)
+            REQUIRE(results[i].data()[j] == Approx(expected[i].data()[j]).epsilon(1e-12).margin(1e-14));
+}
+
 TEST_CASE("llama: parameters are those of the specification") {
     const auto untied = nn::build<Llama<float>>(small, 1);
     std::vector<std::string> names;

@@ -11,7 +11,6 @@ namespace {
 
 using namespace xtape;
 using namespace xtape::laws;
-using Catch::Matchers::Contains;
 using Catch::Matchers::StartsWith;
 
 auto entropy(const Indices& targets, CrossEntropyOptions options = {}) {
@@ -39,6 +38,10 @@ const Samples samples{
            linear_entropy(Indices(Shape{2, 2}, {2, -1, 1, 0}), {.ignore_index = -1, .label_smoothing = 0.1}),
            {uniform({2, 2, 3}, -1, 1), uniform({6, 3}, -1, 1, 2)}),
 };
+
+bool same_bits(const Tensor<double>& a, const Tensor<double>& b) {
+    return a.shape() == b.shape() && std::ranges::equal(a.values(), b.values());
+}
 
 /// The definition, row by row.
 double plain_entropy(const Tensor<double>& logits, std::span<const std::int32_t> targets, CrossEntropyOptions options) {
@@ -153,38 +156,67 @@ TEST_CASE("cross_entropy: the gradient takes the place of logits that nobody els
 }
 
 TEST_CASE("linear_cross_entropy: in parts is what matmul and cross_entropy are, forward and backward") {
-    const Index rows = 150, classes = 1 << 14;  // 64 rows at once
+    const Index rows = 515, classes = 1 << 12;  // three parts, not equal
     const Tensor<double> x = uniform({rows, 3}, -1, 1), w = uniform({classes, 3}, -1, 1, 2);
     std::vector<std::int32_t> targets;
-    for (std::int32_t row = 0; row < rows; ++row) targets.push_back(row % 7 == 0 ? -1 : 100 * row);
+    for (std::int32_t row = 0; row < rows; ++row) targets.push_back(row % 7 == 0 ? -1 : 7 * row);
     const CrossEntropyOptions options{.ignore_index = -1, .label_smoothing = 0.1};
-    std::array<std::vector<Tensor<double>>, 2> results;
-    for (const bool whole : {false, true}) {
+    const auto whole = [&](const Tensor<double>& a, const Tensor<double>& b) {
+        return cross_entropy(matmul(a, b, {.transpose_b = true}), indices(targets), options);
+    };
+    const auto in_parts = [&](const Tensor<double>& a, const Tensor<double>& b) {
+        return linear_cross_entropy(a, b, indices(targets), options);
+    };
+    const auto run = [&](const auto& loss_of) {
         Tape<double> tape;
         const auto a = tape.leaf(x), b = tape.leaf(w);
-        const auto loss = whole ? cross_entropy(matmul(a, b, {.transpose_b = true}), indices(targets), options)
-                                : linear_cross_entropy(a, b, indices(targets), options);
-        results[whole] = tape.gradient(scale(loss, 3), {a, b});
-        results[whole].push_back(loss);
-    }
+        const auto loss = loss_of(a, b);
+        std::vector<Tensor<double>> results = tape.gradient(scale(loss, 3), {a, b});
+        results.push_back(loss);
+        return results;
+    };
+    const auto expected = run(whole), results = run(in_parts);
     for (std::size_t i = 0; i < 3; ++i)
-        for (Index j = 0; j < results[0][i].size(); ++j)
-            REQUIRE(results[0][i].data()[j] == Approx(results[1][i].data()[j]).epsilon(1e-12).margin(1e-15));
+        for (Index j = 0; j < results[i].size(); ++j)
+            REQUIRE(results[i].data()[j] == Approx(expected[i].data()[j]).epsilon(1e-12).margin(1e-15));
+    CHECK(in_parts(x, w).item() == results[2].item());
+    for (const bool of_x : {false, true}) {  // one gradient alone has the bits that it has beside the other
+        Tape<double> tape;
+        const auto a = of_x ? tape.leaf(x) : x, b = of_x ? w : tape.leaf(w);
+        CHECK(same_bits(tape.gradient(scale(in_parts(a, b), 3), {of_x ? a : b})[0], results[of_x ? 0 : 1]));
+    }
 }
 
-TEST_CASE("linear_cross_entropy: a tape holds no logits") {
-    const Parameter<float> w(Tensor<float>::full({16384, 4}, 0.5f));
-    const Indices targets = indices(std::vector<std::int32_t>(256, 7));
-    const auto peak = [&](const auto& loss) {
-        Tape<float> tape;
-        const Tensor<float> x = tape.leaf(Tensor<float>::full({256, 4}, 0.5f));
+TEST_CASE("linear_cross_entropy: replays with other targets") {
+    const Tensor<double> x = uniform({4, 3}, -1, 1), w = uniform({6, 3}, -1, 1, 2);
+    const Indices targets = indices({0, 1, 2, 3}), others = indices({5, 5, 0, 0});
+    Tape<double> tape({.keep_records = true});
+    const auto a = tape.leaf(x);
+    const auto loss = linear_cross_entropy(a, w, targets);
+    tape.set(targets, others);
+    tape.replay();
+    CHECK(tape.value(loss).item() == linear_cross_entropy(x, w, others).item());
+    Tape<double> fresh;
+    const auto b = fresh.leaf(x);
+    CHECK(same_bits(tape.gradient(loss, {a})[0], fresh.gradient(linear_cross_entropy(b, w, others), {b})[0]));
+}
+
+TEST_CASE("linear_cross_entropy: holds no logits, on a tape and without") {
+    const Parameter<float> w(Tensor<float>::full({4096, 4}, 0.5f));
+    const Tensor<float> x = Tensor<float>::full({1024, 4}, 0.5f);
+    const Indices targets = indices(std::vector<std::int32_t>(1024, 7));
+    const auto peak = [&](const auto& body) {
         reset_pool_peak();
         const auto before = pool_statistics().bytes_in_use;
-        tape.backward(loss(x));
+        body();
         return pool_statistics().peak_bytes - before;
     };
-    const auto whole = peak([&](const auto& x) { return cross_entropy(matmul(x, w, {.transpose_b = true}), targets); });
-    CHECK(peak([&](const auto& x) { return linear_cross_entropy<float>(x, w, targets); }) < whole / 3);
+    const auto logits = peak([&] { matmul<float>(x, w, {.transpose_b = true}); });
+    CHECK(peak([&] { linear_cross_entropy<float>(x, w, targets); }) < logits * 3 / 10);
+    CHECK(peak([&] {
+              Tape<float> tape;
+              tape.backward(linear_cross_entropy<float>(x, w, targets));
+          }) < logits * 3 / 10);
 }
 
 TEST_CASE("linear_cross_entropy: says what does not fit, on a tape and without") {
@@ -194,7 +226,9 @@ TEST_CASE("linear_cross_entropy: says what does not fit, on a tape and without")
                           StartsWith("linear_cross_entropy: w must be [V, D] for an x of [..., D]: x is [2, 3], w is "
                                      "[3, 5]"));
         CHECK_THROWS_WITH(linear_cross_entropy<float>(x, Tensor<float>::zeros({5, 3}), indices({0})),
-                          Contains("cross_entropy: 2 rows of logits but 1 targets"));
+                          StartsWith("linear_cross_entropy: 2 rows of logits but 1 targets"));
+        CHECK_THROWS_WITH(linear_cross_entropy<float>(x, Tensor<float>(), indices({0, 0})),
+                          StartsWith("linear_cross_entropy: the second input is an empty tensor"));
     };
     complains();
     const Tape<float> tape;
