@@ -27,43 +27,46 @@ namespace {
 using namespace detail;
 
 constexpr int W = native_lanes<Bf16Pair>;
-/// Rows and pairs along k of the part of A that is rounded together, to stay in the first-level cache, while B's of
-/// that depth stays in the second; and how many pairs of B are packed at a time.
-constexpr Index tile_rows = 32, tile_depth = 256, pack_depth = 32;
+/// Rows, at most, and pairs along k of the part of A that is rounded together, while B's of that depth stays in the
+/// second-level cache; and how many pairs of B are packed at a time.
+constexpr Index tile_rows = 64, tile_depth = 256, pack_depth = 32;
 
 Index depth_of(const Gemm& g) { return (g.k + 1) / 2; }
 
 /// Row p of a matrix stored by rows, or null where it has no such row.
 const float* row_of(const float* x, Index ld, Index p, Index rows) { return p < rows ? x + p * ld : nullptr; }
 
-/// The rows [j, j + width) of a B that is stored transposed, the pairs [begin, end), as columns of a panel.
-void pack_transposed(const Gemm& g, const float* b, Index j, Index width, Index begin, Index end, Bf16Pair* panel,
-                     Index panel_row) {
-    Bf16Pair rows[max_vectors * W * pack_depth];
-    for (Index r = 0; r < width; ++r)
-        pair_along(std::min(2 * end, g.k) - 2 * begin, b + (j + r) * g.ldb + 2 * begin, rows + r * pack_depth);
-    for (Index r = 0; r < width; r += W) {
-        const Index at = std::min(r, width - W);
-        transpose_rows<Bf16Pair, W>(rows + at * pack_depth, pack_depth, end - begin, panel + at, panel_row);
+/// The rows [j, j + width) of a B that is stored transposed, as columns of a panel.
+void pack_transposed(const Gemm& g, const float* b, Index j, Index width, Bf16Pair* panel, Index panel_row) {
+    constexpr Index most = 512, row = most + W;  // of which no two begin in the same set of a cache
+    alignas(64) Bf16Pair rows[W * row];
+    for (Index p = 0, pairs; p < depth_of(g); p += pairs) {
+        pairs = share(depth_of(g) - p, most);
+        for (Index r = 0; r < width; r += W) {
+            const Index at = std::min(r, width - W);
+            for (Index i = 0; i < W; ++i)
+                pair_along(std::min(2 * pairs, g.k - 2 * p), b + (j + at + i) * g.ldb + 2 * p, rows + i * row);
+            transpose_rows<Bf16Pair, W>(rows, row, pairs, panel + p * panel_row + at, panel_row);
+        }
     }
 }
 
 /// op(B) in pairs along k, as strips one behind the other.
 void pack_b(const Gemm& g, const float* b, Bf16Pair* panels) {
     const bool threaded = worth_threads(0, 6.0 * static_cast<double>(g.k * g.n));
-    const auto each_strip = [&](Index p, auto&& pack) {
-        for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
-            pack(j, width, panels + j * depth_of(g) + p * vectors * W, vectors * W);
-        });
-    };
-    parallel_for(depth_of(g), pack_depth, threaded, [&](Index begin, Index end) {
-        if (g.transpose_b)
-            return each_strip(begin, [&](Index j, Index width, Bf16Pair* panel, Index row) {
-                pack_transposed(g, b, j, width, begin, end, panel, row);
+    if (g.transpose_b) {
+        const Index tasks = threaded ? 8 : 1;  // each of strips that follow each other
+        return parallel_for(tasks, 1, threaded, [&](Index task, Index) {
+            for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
+                if (j * tasks / g.n == task) pack_transposed(g, b, j, width, panels + j * depth_of(g), vectors * W);
             });
+        });
+    }
+    parallel_for(depth_of(g), pack_depth, threaded, [&](Index begin, Index end) {
         for (Index p = begin; p < end; ++p)
-            each_strip(p, [&](Index j, Index width, Bf16Pair* panel, Index) {
-                pair_rows(width, b + 2 * p * g.ldb + j, row_of(b + j, g.ldb, 2 * p + 1, g.k), panel);
+            for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
+                pair_rows(width, b + 2 * p * g.ldb + j, row_of(b + j, g.ldb, 2 * p + 1, g.k),
+                          panels + j * depth_of(g) + p * vectors * W);
             });
     });
 }
@@ -79,32 +82,44 @@ void pack_a(const Gemm& g, const float* a, Index i, Index rows, Index p, Index d
             pair_along(std::min(2 * depth, g.k - 2 * p), a + r * g.lda + 2 * p, tile);
 }
 
-/// The rows [begin, end) of C, from B's panels.
+/// A part of a block of op(A), from begin / n of it to end / n, on its way into the second-level cache.
 template <bool Columns>
-void multiply_rows(const Gemm& g, const float* a, const Bf16Pair* panels, Index begin, Index end, float* c,
+void fetch_a(const Gemm& g, const float* a, Index i, Index rows, Index p, Index depth, Index begin, Index end,
+             Index n) {
+    const float* const block = a + (Columns ? 2 * p * g.lda + i : i * g.lda + 2 * p);
+    const Index stored_rows = Columns ? 2 * depth : rows, columns = Columns ? rows : 2 * depth;
+    for (Index r = stored_rows * begin / n; r < stored_rows * end / n; ++r)
+        for (Index j = 0; j < columns; j += W) __builtin_prefetch(block + r * g.lda + j, 0, 2);
+}
+
+/// The rows [i, i + rows) of C, from B's panels. While one block of A is multiplied, the next is fetched: the memory
+/// would else be idle, and then waited for.
+template <bool Columns>
+void multiply_rows(const Gemm& g, const float* a, const Bf16Pair* panels, Index i, Index rows, float* c,
                    Start<float> start) {
     alignas(64) Bf16Pair tile[tile_rows * tile_depth];
     for (Index p = 0, depth; p < depth_of(g); p += depth, start = {c, g.ldc}) {
         depth = share(depth_of(g) - p, tile_depth);
-        for (Index i = begin, rows; i < end; i += rows) {
-            rows = std::min(tile_rows, end - i);
-            pack_a<Columns>(g, a, i, rows, p, depth, tile);
-            for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
-                strip<Bf16Pair, W, Columns>({.m = rows,
-                                             .k = depth,
-                                             .a = tile,
-                                             .a_block = Columns ? 1 : depth,
-                                             .a_stride = Columns ? rows : depth,
-                                             .b = panels + j * depth_of(g) + p * vectors * W,
-                                             .b_row = vectors * W,
-                                             .start = start.data == nullptr ? nullptr : start.data + i * start.row + j,
-                                             .start_row = start.row,
-                                             .c = c + i * g.ldc + j,
-                                             .ldc = g.ldc,
-                                             .last = width - W},
-                                            vectors);
-            });
-        }
+        pack_a<Columns>(g, a, i, rows, p, depth, tile);
+        const bool last = p + depth == depth_of(g);
+        const Index next_i = last ? i + rows : i, next_p = last ? 0 : p + depth;
+        const Index next_depth = share(depth_of(g) - next_p, tile_depth);
+        for_strips<W>(g.n, [&](Index j, Index width, Index vectors) {
+            if (next_i + rows <= g.m) fetch_a<Columns>(g, a, next_i, rows, next_p, next_depth, j, j + width, g.n);
+            strip<Bf16Pair, W, Columns>({.m = rows,
+                                         .k = depth,
+                                         .a = tile,
+                                         .a_block = Columns ? 1 : depth,
+                                         .a_stride = Columns ? rows : depth,
+                                         .b = panels + j * depth_of(g) + p * vectors * W,
+                                         .b_row = vectors * W,
+                                         .start = start.data == nullptr ? nullptr : start.data + i * start.row + j,
+                                         .start_row = start.row,
+                                         .c = c + i * g.ldc + j,
+                                         .ldc = g.ldc,
+                                         .last = width - W},
+                                        vectors);
+        });
     }
 }
 
@@ -118,9 +133,11 @@ void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const fl
     pack_b(g, b, scratch);
     const Start<float> start{g.accumulate ? c : bias, g.accumulate ? g.ldc : 0};
     const bool threaded = worth_threads(static_cast<double>(g.m * g.n * g.k));
-    share_among_threads(g.m, max_rows, threaded, [&](Index begin, Index end) {
-        g.transpose_a ? multiply_rows<true>(g, a, scratch, begin, end, c, start)
-                      : multiply_rows<false>(g, a, scratch, begin, end, c, start);
+    // 32 parts where they are of enough rows: no thread waits long for the last.
+    const Index fair = std::clamp<Index>(g.m / 32 / max_rows * max_rows, 2 * max_rows, tile_rows);
+    parallel_in_parts(g.m, threaded ? fair : tile_rows, threaded, [&](Index begin, Index end) {
+        g.transpose_a ? multiply_rows<true>(g, a, scratch, begin, end - begin, c, start)
+                      : multiply_rows<false>(g, a, scratch, begin, end - begin, c, start);
     });
 }
 
