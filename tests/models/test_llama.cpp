@@ -102,7 +102,7 @@ TEST_CASE("llama: its loss, in parts, is the cross entropy of its logits, which 
         const Tensor<double> loss = loss_of();
         std::vector<const Tensor<double>*> of;
         for (const auto& named : nn::parameters(model)) of.push_back(named.parameter);
-        std::vector<Tensor<double>> results = tape.gradient(loss, of);
+        std::vector<Tensor<double>> results = tape.gradient(loss, Tensor<double>::full({}, 1), of);
         results.push_back(loss);
         return results;
     };
