@@ -61,8 +61,6 @@ Shape logits_shape(const Shape& x, const Shape& w) {
 /// way, for a cotangent of 1, from the logits that are there: later they would take another product.
 template <class T> struct LinearCrossEntropy {
     static constexpr std::string_view name = "linear_cross_entropy";
-    /// Each part packs w anew, and sums into the whole dw: of few rows it would cost more than it saves.
-    static constexpr Index logits_at_once = Index{1} << 20, least_rows = 256;
     CrossEntropyOptions options;
     Precision precision;
     bool wants_dx, wants_dw;
@@ -76,7 +74,7 @@ template <class T> struct LinearCrossEntropy {
 
     void forward(View<T> x, View<T> w, View<std::int32_t> targets, Out<T> y, Out<T> dx, Out<T> dw) const {
         const Index rows = x.shape.rows(), d = w.shape[1], v = w.shape[0];
-        const Index most = std::max(least_rows, logits_at_once / v), parts = (rows + most - 1) / most;
+        const Index most = most_rows(v), parts = (rows + most - 1) / most;
         const auto counted = static_cast<double>(kernels::counted_rows(part(rows, v), targets.data));
         const auto logits = Tensor<T>::unwritten({(rows + parts - 1) / parts, v});
         double total = 0;
@@ -101,6 +99,13 @@ template <class T> struct LinearCrossEntropy {
     void vjp(Grad<1, T> dw, Saved<1, T> unit, Cotangent<T> dy) const { scaled(dw, unit, dy); }
 
 private:
+    /// Of one part, for so many classes: a million logits, but each part packs w anew and sums into the whole dw, which
+    /// few rows would not be worth, the less the quicker the products are.
+    Index most_rows(Index classes) const {
+        const Index worth = precision == Precision::bf16 ? 1024 : 256;
+        return std::max(worth, worth * 4096 / classes);
+    }
+
     kernels::CrossEntropy part(Index rows, Index columns) const {
         return {rows, columns, options.ignore_index, options.label_smoothing};
     }
