@@ -290,6 +290,7 @@ template <class T> void Tape<T>::sweep(ValueId root, const Tensor<T>& cotangent)
     for (std::size_t i = records_.size(); i-- > 0;) {
         Record<T>& record = *records_[i];
         Value<T>& output = values_[record.output];
+        if (output.recipe != detail::no_record) output.data = {};  // was made again for its readers, which are done
         if (output.grad && output.wants_grad) hook_ ? hook_(i, record) : replay_vjp(record);
         output.grad = {};
         if (options_.keep_records) continue;

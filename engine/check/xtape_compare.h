@@ -38,7 +38,7 @@ typedef struct {
     void* values;  ///< for xtape_gradcheck: what the loss reads; moved in place, and put back bit for bit
     xtape_dtype values_dtype;
     const double* truth;  ///< for xtape_compare: the right gradient; NULL where the loss does not depend on it
-    double noise;  ///< for xtape_compare: the relative error that f32 makes here, where it is known; else 0
+    double noise;         ///< for xtape_compare: the relative error that f32 makes here, where it is known; else 0
 } xtape_tensor;
 
 /// What a report says of one tensor: a the hand-written gradient, b the truth. Its strings live as long as the report.

@@ -76,7 +76,8 @@ TEST_CASE("audit --export: a case that there is not, or that is not the only one
 
 TEST_CASE("audit op: the headline does not call a gradient right that is zero, so that nothing was checked") {
     const Outcome outcome = xtape_command({"audit", "op", "attention", "--shape", "1,8"});
-    CHECK_THAT(outcome.out, Contains("1 of 3 gradients agree, the true gradient of the rest is zero or negligible (within"));
+    CHECK_THAT(outcome.out,
+               Contains("1 of 3 gradients agree, the true gradient of the rest is zero or negligible (within"));
     CHECK_THAT(xtape_command({"audit", "op", "cross_entropy", "--shape", "4,8"}).out, Contains("all gradients agree"));
 }
 
