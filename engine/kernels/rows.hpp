@@ -67,6 +67,22 @@ void put(T* y, const Batch<T>& value, Count count, std::bool_constant<Add> = {})
 /// f(std::true_type()) or f(std::false_type()).
 template <class F> void with_constant(bool condition, F&& f) { condition ? f(std::true_type()) : f(std::false_type()); }
 
+/// f with the number of batches that n elements fill, as a constant, where these are at most four; else with 0.
+template <class T, class F> void with_batches(Index n, F&& f) {
+    switch ((n + width<T> - 1) / width<T>) {
+        case 1:
+            return f(std::integral_constant<Index, 1>());
+        case 2:
+            return f(std::integral_constant<Index, 2>());
+        case 3:
+            return f(std::integral_constant<Index, 3>());
+        case 4:
+            return f(std::integral_constant<Index, 4>());
+        default:
+            return f(std::integral_constant<Index, 0>());
+    }
+}
+
 /// A lane of a, or of b (counted on from the width), for each lane of the result: at(i) for lane i.
 template <class T, class At, int... I>
 Batch<T> shuffle(const Batch<T>& a, const Batch<T>& b, At, std::integer_sequence<int, I...>) {
