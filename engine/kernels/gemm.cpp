@@ -60,8 +60,10 @@ template <class T> void own(const Gemm& g, const T* a, const T* b, T* c, Start<T
 bool onednn(const Gemm& g, const float* a, const float* b, float* c, Start<float> start) {
     const OneThread guard;
     if (start.data != nullptr && start.data != c) fill(g.m, g.n, start.data, c, g.ldc);
-    return dnnl_sgemm(g.transpose_a ? 'T' : 'N', g.transpose_b ? 'T' : 'N', g.m, g.n, g.k, 1, a, g.lda, b, g.ldb,
-                      start.data != nullptr ? 1 : 0, c, g.ldc) == dnnl_success;
+    const bool done = dnnl_sgemm(g.transpose_a ? 'T' : 'N', g.transpose_b ? 'T' : 'N', g.m, g.n, g.k, 1, a, g.lda, b,
+                                 g.ldb, start.data != nullptr ? 1 : 0, c, g.ldc) == dnnl_success;
+    if (done && g.relu) clip(g, c);
+    return done;
 }
 #else
 bool onednn(const Gemm&, const float*, const float*, float*, Start<float>) { return false; }
@@ -96,6 +98,7 @@ template <class T> void gemm(const Gemm& g, const T* a, const T* b, T* c, const 
     if (g.m == 0 || g.n == 0) return;
     if (g.k == 0) {
         if (!g.accumulate) fill(g.m, g.n, bias, c, g.ldc);
+        if (g.relu) clip(g, c);
         return;
     }
     const Start<T> start{g.accumulate ? c : bias, g.accumulate ? g.ldc : 0};

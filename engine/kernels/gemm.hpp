@@ -8,12 +8,13 @@ using Index = std::int64_t;
 
 /// Extents of C (m x n) = op(A) (m x k) op(B) (k x n), all row-major; op is the transpose where the flag is set.
 /// lda, ldb, ldc: elements from one stored row to the next (A is stored m x k, or k x m when transposed).
-/// accumulate: C += op(A) op(B).
+/// accumulate: C += op(A) op(B). relu: what is negative in the end becomes 0; NaN stays.
 struct Gemm {
     bool transpose_a = false, transpose_b = false;
     Index m = 0, n = 0, k = 0;
     Index lda = 0, ldb = 0, ldc = 0;
     bool accumulate = false;
+    bool relu = false;
 };
 
 /// C = op(A) op(B), with bias[j] (n elements, or null) added to column j; bias and accumulate exclude each other.

@@ -117,7 +117,8 @@ void multiply_rows(const Gemm& g, const float* a, const Bf16Pair* panels, Index 
                                          .start_row = start.row,
                                          .c = c + i * g.ldc + j,
                                          .ldc = g.ldc,
-                                         .last = width - W},
+                                         .last = width - W,
+                                         .relu = g.relu && last},
                                         vectors);
         });
     }
@@ -228,6 +229,7 @@ void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const fl
                 for (Index row = 0; row < part.m; ++row) std::copy_n(bias + j, part.n, to + row * g.ldc);
             multiply(part, a16 + i * (g.transpose_a ? 1 : a_columns), a_columns,
                      b16 + j * (g.transpose_b ? b_columns : 1), b_columns, to, g.accumulate || bias != nullptr);
+            if (g.relu) detail::clip(part, to);
         } catch (const std::exception&) {
             gemm(part, a_i, b_j, to, bias == nullptr ? nullptr : bias + j);
         }

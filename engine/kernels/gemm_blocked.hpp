@@ -14,6 +14,12 @@ template <class T> struct Start {
     Index row;
 };
 
+/// The relu of a C that was made by others.
+template <class T> void clip(const Gemm& g, T* c) {
+    for (Index i = 0; i < g.m; ++i)
+        for (Index j = 0; j < g.n; ++j) c[i * g.ldc + j] = positive_part(c[i * g.ldc + j]);
+}
+
 template <class T, int W> inline constexpr int narrower = W * sizeof(T) > 16 ? W / 2 : 1;
 
 template <class T, int W>
@@ -29,7 +35,8 @@ inline Strip<T> make_strip(const Gemm& g, const T* a, const T* b, T* c, Start<T>
             .start_row = start.row,
             .c = c,
             .ldc = g.ldc,
-            .last = width - W};
+            .last = width - W,
+            .relu = g.relu};
 }
 
 /// C = start + op(A) B where nothing is packed, in vectors of W lanes or, when n < W, narrower ones.
@@ -79,6 +86,7 @@ template <class T, int W, bool PackA> void packed(const Gemm& g, const T* a, con
             Strip<T> s = make_strip<T, W>(g, a_p, b_panel, c + j, start, width);
             if (s.start != nullptr) s.start += j;
             s.k = depth;
+            s.relu = g.relu && p + depth == g.k;
             s.b_row = vectors * W;
             if (PackA) {
                 s.a = a_panel;

@@ -49,6 +49,9 @@ template <class V, class T> inline V load(const T* p) {
 
 template <class V, class T> inline void store(T* p, const V& v) { std::memcpy(p, &v, sizeof v); }
 
+/// max(x, 0) in each lane, NaN being let through.
+template <class V> [[gnu::always_inline]] inline V positive_part(const V& x) { return x <= V{} ? V{} : x; }
+
 /// sum += a row, in each lane.
 template <class V, class T> [[gnu::always_inline]] inline void add_product(V& sum, T a, const V& row) {
     sum += a * row;
@@ -74,6 +77,7 @@ template <class E> struct Strip {
     SumOf<E>* c;
     Index ldc;
     Index last;  // where the last vector begins: it may overlap the one before it
+    bool relu = false;
 };
 
 /// f(0), ..., f(N - 1), inlined: arrays indexed by these constants stay in registers.
@@ -119,6 +123,7 @@ template <class E, int W, int R, int N, bool Columns> inline void register_block
         a += Columns ? a_stride : 1;
         b += b_row;
     }
+    if (s.relu) each([&](int x) __attribute__((always_inline)) { sum[x] = positive_part(sum[x]); });
     each([&](int x) __attribute__((always_inline)) { store(c + x / N * ldc + column(x), sum[x]); });
 }
 

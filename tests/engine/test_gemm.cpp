@@ -76,6 +76,7 @@ template <class T> double worst_error(const Problem<T>& problem, bool with_bias)
             sum += product;
             size += std::abs(product);
         }
+        if (g.relu) sum = std::max(sum, 0.0L);
         const long double unit = std::numeric_limits<T>::epsilon() * static_cast<long double>(g.k + 2) * size;
         if (got != static_cast<T>(sum)) worst = std::max(worst, static_cast<double>(std::abs(got - sum) / unit));
     }
@@ -108,6 +109,11 @@ Gemm extents(int flags, Index m, Index n, Index k) {
             .accumulate = (flags & 4) != 0};
 }
 
+Gemm with_relu(bool relu, Gemm shape) {
+    shape.relu = relu;
+    return shape;
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("gemm: agrees with a plain triple loop for any shape, transposition and row distance", "", float,
@@ -116,7 +122,8 @@ TEMPLATE_TEST_CASE("gemm: agrees with a plain triple loop for any shape, transpo
     const Index sizes[] = {0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 27, 31, 33, 64, 65, 100};
     std::uniform_int_distribution<std::size_t> pick(0, std::size(sizes) - 1);
     for (int trial = 0; trial < 3000; ++trial) {
-        const Gemm shape = extents(trial, sizes[pick(random)], sizes[pick(random)], sizes[pick(random)]);
+        const Gemm shape =
+            with_relu((trial & 32) != 0, extents(trial, sizes[pick(random)], sizes[pick(random)], sizes[pick(random)]));
         const Index padding = (trial & 8) != 0 ? 1 + trial % 5 : 0;
         const bool with_bias = !shape.accumulate && (trial & 16) != 0;
         const Problem<TestType> problem(shape, padding, random);
@@ -131,10 +138,10 @@ TEMPLATE_TEST_CASE("gemm: agrees with a plain triple loop where it is blocked an
     const Index shapes[][3] = {{150, 90, 100}, {40, 40, 3500},  {2100, 5, 300}, {33, 3, 40000},
                                {7, 600, 700},  {1, 2100, 1000}, {2050, 1, 1000}};
     for (const auto& [m, n, k] : shapes)
-        for (int flags = 0; flags < 8; ++flags) {
-            const Problem<TestType> problem(extents(flags, m, n, k), flags % 3, random);
+        for (int flags = 0; flags < 16; ++flags) {
+            const Problem<TestType> problem(with_relu(flags >= 8, extents(flags, m, n, k)), flags % 3, random);
             CAPTURE(m, n, k, flags);
-            REQUIRE(worst_error(problem, flags == 1 || flags == 2) <= 1);
+            REQUIRE(worst_error(problem, flags % 8 == 1 || flags % 8 == 2) <= 1);
         }
 }
 
@@ -150,13 +157,17 @@ TEMPLATE_TEST_CASE("gemm: a sum of nothing is zero, the bias, or what was there"
     CHECK(run(bias) == std::vector<TestType>{1, 2, 1, 2, 1, 2});
     problem.shape.accumulate = true;
     CHECK(run(nullptr) == std::vector<TestType>{1, 2, 1, 2, 1, 2});
+    problem.shape.accumulate = false;
+    problem.shape.relu = true;
+    const TestType negative[] = {-1, 2};
+    CHECK(run(negative) == std::vector<TestType>{0, 2, 0, 2, 0, 2});
 }
 
 TEMPLATE_TEST_CASE("gemm: NaN in A reaches its row of C, and NaN in an overwritten C nothing", "", float, double) {
     std::mt19937 random(10);
     for (const Index size : {5, 27, 150})
-        for (int flags = 0; flags < 4; ++flags) {
-            Problem<TestType> problem(extents(flags, size, size, size), 0, random);
+        for (int flags = 0; flags < 8; ++flags) {
+            Problem<TestType> problem(with_relu(flags >= 4, extents(flags % 4, size, size, size)), 0, random);
             problem.a.back() = std::numeric_limits<TestType>::quiet_NaN();  // at (size - 1, size - 1) of op(A)
             std::fill(problem.c.begin(), problem.c.end(), std::numeric_limits<TestType>::quiet_NaN());
             const auto out = problem.result();
@@ -207,8 +218,8 @@ TEST_CASE("gemm_bf16: near the f32 product, whatever is transposed, added or thr
     std::mt19937 random(7);
     const Index shapes[][3] = {{300, 1100, 70}, {33, 50, 601}, {529, 17, 35}};
     for (const auto& [m, n, k] : shapes) {
-        for (int flags = 0; flags < 8; ++flags) {
-            const Problem<float> problem(extents(flags, m, n, k), flags % 3, random);
+        for (int flags = 0; flags < 16; ++flags) {
+            const Problem<float> problem(with_relu(flags >= 8, extents(flags, m, n, k)), flags % 3, random);
             const bool accumulate = problem.shape.accumulate;
             const float* const bias = accumulate ? nullptr : problem.bias.data();
             const std::vector<float> truth = problem.result(!accumulate);

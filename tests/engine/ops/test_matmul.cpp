@@ -1,3 +1,4 @@
+#include <xtape/engine/check/gradcheck.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
@@ -12,14 +13,14 @@ using Catch::Matchers::StartsWith;
 auto product(MatmulOptions options) {
     return [options](auto in) { return matmul(in[0], in[1], options); };
 }
-auto affine(MatmulOptions options) {
+auto affine(LinearOptions options) {
     return [options](auto in) { return linear(in[0], in[1], in[2], options); };
 }
 Sample product_sample(const std::string& label, const Shape& a, const Shape& b, MatmulOptions options = {}) {
     return sample("matmul", label, product(options), {uniform(a, -1, 1, 1), uniform(b, -1, 1, 2)});
 }
 Sample affine_sample(const std::string& label, const Shape& x, const Shape& weight, Index n,
-                     MatmulOptions options = {}) {
+                     LinearOptions options = {}) {
     return sample("linear", label, affine(options),
                   {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2), uniform({n}, -1, 1, 3)});
 }
@@ -54,6 +55,16 @@ const Samples samples{
     affine_sample("no rows", {0, 5}, {5, 4}, 4),
     affine_sample("inner extent 0", {3, 0}, {0, 4}, 4),
     sample("linear", "no bias", [](auto in) { return linear(in[0], in[1], {}); },
+           {uniform({3, 5}, -1, 1), uniform({5, 4}, -1, 1, 2)}),
+    affine_sample("relu, 3x5 5x17", {3, 5}, {5, 17}, 17, {.activation = Activation::relu}),
+    affine_sample("relu, weight transposed", {3, 5}, {4, 5}, 4, {.transpose_b = true, .activation = Activation::relu}),
+    affine_sample("relu, x transposed", {5, 3}, {5, 4}, 4, {.transpose_a = true, .activation = Activation::relu}),
+    affine_sample("relu, stacked", {2, 3, 5}, {5, 4}, 4, {.activation = Activation::relu}),
+    affine_sample("relu, a row", {5}, {5, 4}, 4, {.activation = Activation::relu}),
+    affine_sample("relu, no rows", {0, 5}, {5, 4}, 4, {.activation = Activation::relu}),
+    affine_sample("relu, inner extent 0", {3, 0}, {0, 4}, 4, {.activation = Activation::relu}),
+    sample("linear", "relu, no bias",
+           [](auto in) { return linear(in[0], in[1], {}, {.activation = Activation::relu}); },
            {uniform({3, 5}, -1, 1), uniform({5, 4}, -1, 1, 2)}),
 };
 
@@ -123,6 +134,41 @@ TEST_CASE("linear: is matmul plus the bias in every row") {
     const auto x = uniform({3, 5}, -1, 1, 1), w = uniform({5, 4}, -1, 1, 2), bias = uniform({4}, -1, 1, 3);
     check_near(linear(x, w, bias), add(matmul(x, w), bias).values());
     check_near(linear(x, w, {}), matmul(x, w).values());
+}
+
+TEST_CASE("linear: an activation and its gradients are those of the activation by itself") {
+    const Tensor<double> in[]{uniform({3, 5}, -1, 1, 1), uniform({5, 4}, -1, 1, 2), uniform({4}, -1, 1, 3)};
+    const auto with = [](Activation activation) {
+        return [=](auto x, auto w, auto bias) { return linear(x, w, bias, {.activation = activation}); };
+    };
+    const auto then = [](auto activation) {
+        return [=](auto x, auto w, auto bias) { return activation(linear(x, w, bias)); };
+    };
+    CHECK(same_gradient(with(Activation::relu), then([](auto z) { return relu(z); }), in));
+    CHECK(same_gradient(with(Activation::silu), then([](auto z) { return silu(z); }), in));
+    CHECK(same_gradient(with(Activation::gelu), then([](auto z) { return gelu(z); }), in));
+    CHECK(same_gradient(with(Activation::none), then([](auto z) { return z; }), in));
+}
+
+TEST_CASE("linear: NaN passes through its relu") {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const Tensor<double> x({2, 1}, {nan, -1}), w({1, 1}, {1});
+    const Tensor<double> y = linear(x, w, {}, {.activation = Activation::relu});
+    CHECK(std::isnan(y.values()[0]));
+    CHECK(y.values()[1] == 0);
+}
+
+TEST_CASE("linear: with a relu the tape keeps only the result") {
+    const auto kept = [](auto forward) {
+        Tape<double> tape;
+        const Parameter<double> w(uniform({8, 32}, -1, 1, 2));
+        forward(uniform({64, 8}, -1, 1, 1), w);
+        std::size_t bytes = 0;
+        for (const RecordInfo& record : tape.records()) bytes += record.kept_bytes;
+        return bytes;
+    };
+    CHECK(kept([](auto x, const auto& w) { linear(x, w, {}, {.activation = Activation::relu}); }) ==
+          64 * 32 * sizeof(double));
 }
 
 TEST_CASE("linear: the gradient of the bias is the column sums") {
