@@ -17,6 +17,7 @@
 #include <numeric>
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <CLI/App.hpp>
 
 namespace xtape::tools {
@@ -355,6 +356,17 @@ void bind(CLI::App& app, TrainSettings& s) {
     app.add_flag("--profile", s.profile, "Time each op, and compare the whole with the rate of a large product");
     app.add_flag("--quiet", s.quiet, "Show no progress");
     app.add_flag("--json", s.json, "Print one JSON object, and nothing else");
+}
+
+void check_memory(Index parameters) {
+    constexpr double gibibyte = 1 << 30;
+    const double wanted = 4.0 * sizeof(float) * static_cast<double>(parameters);
+    const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    if (wanted > there)
+        throw UsageError(
+            fmt::format("{} parameters with their gradients and moments take {:.1f} GiB, this machine has {:.1f}; "
+                        "choose a smaller model",
+                        parameters, wanted / gibibyte, there / gibibyte));
 }
 
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {

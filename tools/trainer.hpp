@@ -38,6 +38,10 @@ struct TrainSettings {
 
 void bind(CLI::App& app, TrainSettings& settings);
 
+/// Throws UsageError where weights, gradients and both moments of so many parameters are more than this machine has
+/// memory for: the system would end the training without a word.
+void check_memory(Index parameters);
+
 /// A model in training, as the trainer sees it.
 class Learner {
 public:

@@ -164,6 +164,19 @@ TEST_CASE("wrong usage exits with 2 and one line") {
     CHECK_FALSE(fs::exists(scratch.path / "run" / "config.json"));
 }
 
+TEST_CASE("train: a model that this machine has no memory for is refused before anything is made") {
+    const Scratch scratch;
+    for (const std::string model : {"microgpt", "llama", "lrnn", "gate"}) {
+        std::vector<std::string> words{"train", model, "--out", (scratch.path / model).string()};
+        for (const char* more : {"--dim", "65536", "--layers", "4096", "--heads", "1"}) words.emplace_back(more);
+        const Outcome outcome = xtape_command(words);
+        CAPTURE(model);
+        CHECK(outcome.status == 2);
+        CHECK_THAT(outcome.error, Contains(" GiB, this machine has "));
+        CHECK_FALSE(fs::exists(scratch.path / model));
+    }
+}
+
 TEST_CASE("a mistyped flag: the nearest is named, several in their order, and values are no flags") {
     CHECK(xtape_command({"train", "microgpt", "--stepz", "5", "--bathc=3", "--xyzzy"}).error ==
           "xtape: train: microgpt: there is no flag --stepz; did you mean --steps? there is no flag --bathc; did you "
