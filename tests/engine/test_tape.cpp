@@ -478,9 +478,10 @@ TEST_CASE("errors: say the name scope and the call site") {
     const Scope layers("layers", 3);
     const Scope attention("attention");
     const Tensor<double> x = Tensor<double>::zeros({1, 1, 1});
-    const std::string line = std::to_string(__LINE__ + 1);
-    CHECK_THROWS_WITH(square(x), StartsWith("square: rank above 2: x is [1, 1, 1] (in layers.3.attention) (") &&
-                                     EndsWith("test_tape.cpp:" + line + ")"));
+    const std::string line = std::to_string(__LINE__ + 1);  // compilers differ on the line of a macro's argument
+    const auto call = [&] { return square(x); };
+    CHECK_THROWS_WITH(call(), StartsWith("square: rank above 2: x is [1, 1, 1] (in layers.3.attention) (") &&
+                                  EndsWith("test_tape.cpp:" + line + ")"));
     CHECK_THROWS_WITH(square(x, Where{}), "square: rank above 2: x is [1, 1, 1] (in layers.3.attention)");
     CHECK_THROWS_AS(square(x), ShapeError);
 }

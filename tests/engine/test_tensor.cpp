@@ -226,7 +226,7 @@ TEST_CASE("pool: large blocks that were given back are one, from which a larger 
     constexpr std::size_t size = 1 << 20;
     std::array<void*, 4> blocks{};
     for (void*& block : blocks) block = arena.allocate(size).first;
-    for (const std::size_t i : {0, 2, 1}) arena.release(blocks[i], size);
+    for (const std::size_t i : {0u, 2u, 1u}) arena.release(blocks[i], size);
     CHECK(arena.allocate(3 * size) == std::pair(blocks[0], false));
     arena.release(blocks[0], 3 * size);
     arena.release(blocks[3], size);

@@ -126,7 +126,7 @@ void token_shift_forward(Matrix<T>& s, const Matrix<T>& n, const TokenShift<T>& 
     for (int t = 0; t < s.rows; ++t)
         for (std::size_t j = 0; j < shift.w[0].size(); ++j) {
             s[t][j] = 0;
-            for (int i = 0; i < 3; ++i)
+            for (std::size_t i = 0; i < 3; ++i)
                 if (const int distance = shift.distances[i]; positions[t] >= distance)
                     s[t][j] += sigmoid(shift.w[i][j]) * n[t - distance][j] / token_shift_total(shift, j);
         }
@@ -137,7 +137,7 @@ void token_shift_backward(Matrix<T>& dn, TokenShift<T>& dshift, const Matrix<T>&
                           const Matrix<T>& n, const TokenShift<T>& shift, const int* positions) {
     for (int t = 0; t < ds.rows; ++t)
         for (std::size_t j = 0; j < shift.w[0].size(); ++j)
-            for (int i = 0; i < 3; ++i) {
+            for (std::size_t i = 0; i < 3; ++i) {
                 const int distance = shift.distances[i];
                 const T u = sigmoid(shift.w[i][j]), d = ds[t][j] / token_shift_total(shift, j);
                 const bool inside = positions[t] >= distance;
