@@ -24,7 +24,7 @@ void parallel_for(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threa
     }
     const std::int64_t tiles = (n + tile - 1) / tile;
 #ifdef _OPENMP
-    if (threaded) {
+    if (threaded && omp_get_max_threads() > 1) {
 #pragma omp parallel for schedule(dynamic)
         for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
         return;
