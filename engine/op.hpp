@@ -11,6 +11,9 @@
 // Grad<i, T>: there is an overload for each differentiated input, or one that takes several Grads because they share
 // work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is
 // passed. An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
+// An op that ends in a function of its own result, y = f(z), may take the cotangent back through that first, once for
+// all its vjps, whose Cotangent is dz then: `void vjp_epilogue(Out<T> dz, Output<T> y, Cotangent<T> dy) const`. dz may be
+// dy's own array.
 // `static constexpr int writes_over = i` says that Grad<i, T> may be the same array as Input<i, T>, element by element:
 // it will be, where nobody else needs the input. `static constexpr std::array optional{i, ...}` says which inputs may
 // be left out, and `static constexpr bool recomputable = true` that running the forward again costs less than to keep
@@ -102,6 +105,11 @@ concept WritesOver = requires {
     requires Op::writes_over == I;
 };
 
+template <class Op, class T>
+concept Epilogue = requires(const Op& op, Out<T> dz, Output<T> y, Cotangent<T> dy) {
+    op.vjp_epilogue(dz, y, dy);
+};
+
 template <class Op>
 concept Recomputable = requires {
     requires Op::recomputable;
@@ -170,11 +178,18 @@ public:
     }
 
     /// The union over the inputs that want a gradient of what their vjp reads.
-    static Reads reads(std::uint32_t wanted) { return reads_from<0, 0>(wanted); }
+    static Reads reads(std::uint32_t wanted) {
+        Reads all = reads_from<0, 0>(wanted);
+        all.output = all.output || (Epilogue<Op, T> && wanted != 0);
+        return all;
+    }
 
     std::string_view name() const override { return Op::name; }
     std::span<const ValueId> inputs() const override { return differentiable_; }
-    void vjp(Tape<T>& tape) override { propagate<0, 0>(tape); }
+    void vjp(Tape<T>& tape) override {
+        if constexpr (Epilogue<Op, T>) vjp_epilogue(tape);
+        propagate<0, 0>(tape);
+    }
 
     void forward(Tape<T>& tape) override {
         if constexpr (Alias<Op>) {
@@ -215,6 +230,15 @@ private:
             const Reads rest = reads_from<Covered | own.grads, I + 1>(wanted);
             return (wanted & own.grads) != 0 ? own | rest : rest;
         }
+    }
+
+    /// In place where nobody else holds the cotangent. The output is read here for the last time.
+    void vjp_epilogue(Tape<T>& tape) {
+        Value<T>& output = tape.at(this->output);
+        Tensor<T> dz = output.grad.shared() ? Tensor<T>::unwritten(output.shape) : output.grad;
+        op_.vjp_epilogue(out(dz), {view(output.data)}, {view(output.grad)});
+        output.grad = std::move(dz);
+        if (!tape.options().keep_records) output.data = {};
     }
 
     bool wanted(Tape<T>& tape, std::uint32_t grads) const {

@@ -135,27 +135,19 @@ template <Real T> Tensor<T> shift(const Tensor<T>& x, int axis, Index by, Where 
 /// Repeated along axes of extent 1 and new leading axes.
 template <Real T> Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
 
-// ---- matmul (ops/matmul.cpp, ops/linear.cpp)
+// ---- matmul (ops/matmul.cpp)
 
-/// Use an operand transposed in its last two axes, without a copy.
 struct MatmulOptions {
-    bool transpose_a = false;
+    bool transpose_a = false;  ///< use an operand transposed in its last two axes, without a copy
     bool transpose_b = false;
+    bool relu = false;  ///< max(·, 0) of the result in the product's own pass: one array less, and the same gradients
 };
 /// op(a) op(b) for a [..., m, k] and b [..., k, n]. Leading axes broadcast; a 2-D b serves all of a's rows at once.
 template <Real T>
 Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options = {}, Where where = Where::here());
-/// relu is taken in the product's own pass, and only its result is kept. silu and gelu (its tanh form) are ops of their
-/// own, because their vjps read what comes before them.
-enum class Activation { none, relu, silu, gelu };
-struct LinearOptions {
-    bool transpose_a = false;
-    bool transpose_b = false;
-    Activation activation = Activation::none;
-};
-/// activation(x W + bias) for x [..., k], W [k, n] (or [n, k] with transpose_b), bias [n] or none.
+/// x W + bias for x [..., k], W [k, n] (or [n, k] with transpose_b), bias [n] or none.
 template <Real T>
-Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, LinearOptions options = {},
+Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, MatmulOptions options = {},
                  Where where = Where::here());
 
 // ---- rows (ops/softmax.cpp, ops/norm.cpp): over the last axis

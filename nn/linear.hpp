@@ -30,8 +30,8 @@ template <Real T> struct Linear {
     }
 
     Tensor<T> operator()(const Tensor<T>& x) const {
-        if (!bias) return matmul(x, weight, {.transpose_b = out_in});
-        return linear(x, weight, *bias, {.transpose_b = out_in});
+        const MatmulOptions layout{.transpose_b = out_in};
+        return bias ? linear(x, weight, *bias, layout) : matmul(x, weight, layout);
     }
 
     void each_parameter(auto&& visit) {

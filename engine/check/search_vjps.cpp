@@ -242,8 +242,7 @@ void try_weight_inputs(Search& search) {
     for (const Rerun::Node& node : search.rerun().nodes()) {
         if (!node.variable || !search.claims()[*node.variable].wrong || node.edges.size() != 1) continue;
         const auto [product, place] = node.edges[0];
-        const std::string_view op = search.places().op(product);
-        if (place != 1 || (op != "matmul" && op != "linear")) continue;
+        if (place != 1 || std::ranges::find(products, search.places().op(product)) == products.end()) continue;
         const std::vector<std::size_t> layers = search.places().same_place(product);
         for (std::size_t i = 0; i < search.rerun().records() && !search.done(); ++i) {
             for (const bool gradient : {false, true}) {

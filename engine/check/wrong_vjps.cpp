@@ -106,7 +106,12 @@ std::optional<Sent> weight_not_transposed(const Site& site) {
     const auto* options = site.options<MatmulOptions>();
     if (options == nullptr || options->transpose_a) return {};
     if (!w || w.shape().rank() != 2 || w.shape()[0] != w.shape()[1]) return {};
-    return with_first(site, matmul(site.dy, w, {.transpose_b = options->transpose_b}));
+    Tensor<double> dz = site.dy;
+    if (options->relu) {
+        const Tensor<double> y = site.output();
+        dz = filled(y.shape(), [&](std::size_t i) { return y.data()[i] > 0 ? site.dy.data()[i] : 0; });
+    }
+    return with_first(site, matmul(dz, w, {.transpose_b = options->transpose_b}));
 }
 
 std::optional<Sent> weight_gradient_transposed(const Site& site) {
@@ -118,7 +123,7 @@ std::optional<Sent> weight_gradient_transposed(const Site& site) {
 }
 
 void add_products(std::vector<KnownMistake>& all) {
-    for (const std::string_view op : {"matmul", "linear"}) {
+    for (const std::string_view op : products) {
         all.push_back({op, "the weight is not transposed in the gradient of the input", weight_not_transposed});
         all.push_back({op, "the weight's gradient is transposed", weight_gradient_transposed});
     }

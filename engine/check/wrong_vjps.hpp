@@ -3,6 +3,7 @@
 
 #include <xtape/engine/check/rerun.hpp>
 
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,9 @@ const std::vector<KnownMistake>& known_mistakes();
 void add_norm_mistakes(std::vector<KnownMistake>& all);
 void add_mistakes_in_time(std::vector<KnownMistake>& all);
 void add_mistakes_of_any_op(std::vector<KnownMistake>& all);
+
+/// The names of products of matrices: input 1 is the weight.
+inline constexpr std::array<std::string_view, 4> products{"matmul", "matmul_relu", "linear", "linear_relu"};
 
 /// A tensor with the elements f(i).
 Tensor<double> filled(const Shape& shape, const auto& f) {

@@ -1,5 +1,7 @@
-// Matrix products.
+// Matrix products, with a bias or a relu in the same pass.
 
+#include <xtape/engine/elementwise.hpp>
+#include <xtape/engine/kernels/norm.hpp>
 #include <xtape/engine/op.hpp>
 #include <xtape/engine/ops.hpp>
 #include <xtape/engine/ops/located.hpp>
@@ -10,56 +12,27 @@
 namespace xtape {
 namespace {
 
-/// The leading axes of a stack of matrices.
-Shape leading(const Shape& shape) {
-    return Shape(std::span(shape.begin(), static_cast<std::size_t>(std::max(0, shape.rank() - 2))));
+constexpr OperandNames matmul_names{"matmul", "a", "b", ""};
+
+/// dz = [y > 0] dy, for y = max(z, 0). dz may be dy's own array.
+template <class T> void relu_vjp(Out<T> dz, const View<T>& y, const View<T>& dy) {
+    const auto slope = [](const kernels::Batch<T>& v) {
+        return select(v > kernels::Batch<T>(0), kernels::Batch<T>(1), kernels::Batch<T>(0));
+    };
+    detail::map_slope<T>({dz.data, dz.shape, false}, dy, slope, y);
 }
 
-/// Throws for two shapes, and says which operand would fit the other way round.
-[[noreturn]] void fail(const OperandNames& names, MatmulOptions options, const Shape& a, const Shape& b,
-                       std::string_view wrong, bool a_would_fit = false, bool b_would_fit = false) {
-    std::string hint;
-    if (b_would_fit && !options.transpose_b)
-        hint = fmt::format("; did you mean {}({}, transpose({}){})?", names.op, names.a, names.b, names.rest);
-    else if (a_would_fit && !options.transpose_a)
-        hint = fmt::format("; did you mean {}(transpose({}), {}{})?", names.op, names.a, names.b, names.rest);
-    throw ShapeError(fmt::format("{}: {}: {} is {}{}, {} is {}{}{}", names.op, wrong, names.a, to_string(a),
-                                 options.transpose_a ? " transposed" : "", names.b, to_string(b),
-                                 options.transpose_b ? " transposed" : "", hint));
-}
-
-}  // namespace
-
-Shape product_shape(const OperandNames& names, MatmulOptions options, const Shape& a, const Shape& b) {
-    const bool row = a.rank() == 1 && b.rank() == 2 && !options.transpose_a;
-    if (b.rank() < 2 || (a.rank() < 2 && !row)) fail(names, options, a, b, "a matrix needs two axes");
-    const Index a_rows = row ? 1 : a[options.transpose_a ? -1 : -2], a_columns = a[options.transpose_a ? -2 : -1];
-    const Index b_rows = b[options.transpose_b ? -1 : -2], b_columns = b[options.transpose_b ? -2 : -1];
-    if (a_columns != b_rows)
-        fail(names, options, a, b, "inner dimensions differ", a_rows == b_rows, a_columns == b_columns);
-    if (row) return {b_columns};
-    if (a.rank() == 2 && b.rank() == 2) return {a_rows, b_columns};
-    if (b.rank() == 2) return a.with(a.rank() - 2, a_rows).with(a.rank() - 1, b_columns);
-    try {
-        const Shape axes = broadcast(names.op, leading(a), leading(b));
-        return axes.inserted(axes.rank(), a_rows).inserted(axes.rank() + 1, b_columns);
-    } catch (const ShapeError&) {
-        fail(names, options, a, b, "leading axes do not broadcast");
-    }
-}
-
-namespace {
-
-template <class T> struct Matmul {
-    static constexpr std::string_view name = "matmul";
+template <class T, bool Relu> struct Matmul {
+    static constexpr std::string_view name = Relu ? "matmul_relu" : "matmul";
     MatmulOptions options;
     Precision precision = product_precision();
 
-    Shape shape(const Shape& a, const Shape& b) const { return product_shape({"matmul", "a", "b", ""}, options, a, b); }
+    Shape shape(const Shape& a, const Shape& b) const { return product_shape(matmul_names, options, a, b); }
 
     void forward(View<T> a, View<T> b, Out<T> y) const {
         Product(options, precision, a.shape, b.shape).forward(a.data, b.data, y.data);
     }
+    void vjp_epilogue(Out<T> dz, Output<T> y, Cotangent<T> dy) const requires Relu { relu_vjp(dz, y, dy); }
     void vjp(Grad<0, T> da, Input<1, T> b, Cotangent<T> dy) const {
         Product(options, precision, da.shape, b.shape).backward_a(da, b.data, dy.data);  // da = dy bᵀ
     }
@@ -68,21 +41,66 @@ template <class T> struct Matmul {
     }
 };
 
+template <class T, bool Relu> struct Linear {
+    static constexpr std::string_view name = Relu ? "linear_relu" : "linear";
+    MatmulOptions options;
+    Precision precision = product_precision();
+
+    Shape shape(const Shape& x, const Shape& weight, const Shape& bias) const {
+        if (weight.rank() != 2)
+            throw ShapeError(fmt::format("linear: the weight must be a matrix: weight is {}", to_string(weight)));
+        const Shape y = product_shape({"linear", "x", "weight", ", bias"}, options, x, weight);
+        if (bias.rank() != 1 || bias[0] != y.columns())
+            throw ShapeError(
+                fmt::format("linear: the bias does not fit the result's columns: bias is {}, the result is {}",
+                            to_string(bias), to_string(y)));
+        return y;
+    }
+
+    void forward(View<T> x, View<T> weight, View<T> bias, Out<T> y) const {
+        Product(options, precision, x.shape, weight.shape).forward(x.data, weight.data, y.data, bias.data);
+    }
+    void vjp_epilogue(Out<T> dz, Output<T> y, Cotangent<T> dy) const requires Relu { relu_vjp(dz, y, dy); }
+    void vjp(Grad<0, T> dx, Input<1, T> weight, Cotangent<T> dy) const {
+        Product(options, precision, dx.shape, weight.shape).backward_a(dx, weight.data, dy.data);  // dx = dy Wᵀ
+    }
+    void vjp(Grad<1, T> dw, Input<0, T> x, Cotangent<T> dy) const {
+        Product(options, precision, x.shape, dw.shape).backward_b(dw, x.data, dy.data);  // dW = xᵀ dy
+    }
+    void vjp(Grad<2, T> dbias, Cotangent<T> dy) const {  // dbias = Σ over rows of dy
+        kernels::add_rows(dy.shape.rows(), dbias.shape.size(), dy.data, dbias.data, dbias.accumulate);
+    }
+};
+
 }  // namespace
 
 template <Real T> Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options, Where where) {
-    const Matmul<T> op{options};
+    const auto product = [&](const Tensor<T>& x, const Tensor<T>& y) {
+        return options.relu ? apply<T>(Matmul<T, true>{options}, where, x, y)
+                            : apply<T>(Matmul<T, false>{options}, where, x, y);
+    };
     const auto repeated = [&](const Tensor<T>& x, const Shape& axes) {
         const Shape whole = axes.inserted(axes.rank(), x.shape()[-2]).inserted(axes.rank() + 1, x.shape()[-1]);
         return x.shape() == whole ? x : broadcast_to(x, whole, where);
     };
-    if (b.shape().rank() <= 2 || a.shape().rank() < 2 || leading(a.shape()) == leading(b.shape()))
-        return apply<T>(op, where, a, b);
-    const Shape axes = located(where, [&] { return leading(op.shape(a.shape(), b.shape())); });
-    return apply<T>(op, where, repeated(a, axes), repeated(b, axes));
+    if (b.shape().rank() <= 2 || a.shape().rank() < 2 || leading(a.shape()) == leading(b.shape())) return product(a, b);
+    const Shape axes =
+        located(where, [&] { return leading(product_shape(matmul_names, options, a.shape(), b.shape())); });
+    return product(repeated(a, axes), repeated(b, axes));
+}
+
+template <Real T>
+Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, MatmulOptions options,
+                 Where where) {
+    if (!bias) return matmul(x, weight, options, where);
+    return options.relu ? apply<T>(Linear<T, true>{options}, where, x, weight, bias)
+                        : apply<T>(Linear<T, false>{options}, where, x, weight, bias);
 }
 
 template Tensor<float> matmul(const Tensor<float>&, const Tensor<float>&, MatmulOptions, Where);
 template Tensor<double> matmul(const Tensor<double>&, const Tensor<double>&, MatmulOptions, Where);
+template Tensor<float> linear(const Tensor<float>&, const Tensor<float>&, const Tensor<float>&, MatmulOptions, Where);
+template Tensor<double> linear(const Tensor<double>&, const Tensor<double>&, const Tensor<double>&, MatmulOptions,
+                               Where);
 
 }  // namespace xtape

@@ -9,6 +9,7 @@
 #include <xtape/engine/precision.hpp>
 #include <xtape/engine/tape.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 
@@ -29,7 +30,7 @@ void multiply(const kernels::Gemm& g, Precision precision, const T* a, const T* 
 /// y = op(a) op(b) for matrices of m x k and k x n, `count` of them one behind the other. A 2-D b serves them all: then
 /// an a that is not transposed is one tall matrix.
 struct Product {
-    bool transpose_a, transpose_b;
+    bool transpose_a, transpose_b, relu;
     Index count = 1, m = 1, n, k;
     bool one_b;
     Precision precision;
@@ -37,6 +38,7 @@ struct Product {
     Product(MatmulOptions options, Precision precision, const Shape& a, const Shape& b)
         : transpose_a(options.transpose_a),
           transpose_b(options.transpose_b),
+          relu(options.relu),
           one_b(b.rank() == 2),
           precision(precision) {
         n = b[transpose_b ? -2 : -1];
@@ -71,7 +73,7 @@ struct Product {
     Index b_row() const { return transpose_b ? k : n; }
     Index b_step() const { return one_b ? 0 : k * n; }
 
-    template <class T> void forward(const T* a, const T* b, T* y, const T* bias = nullptr, bool relu = false) const {
+    template <class T> void forward(const T* a, const T* b, T* y, const T* bias = nullptr) const {
         const kernels::Gemm gemm{.transpose_a = transpose_a,
                                  .transpose_b = transpose_b,
                                  .m = m,
@@ -139,6 +141,9 @@ struct Product {
 struct OperandNames {
     const char *op, *a, *b, *rest;
 };
+
+/// The leading axes of a stack of matrices.
+Shape leading(const Shape& shape);
 
 /// The shape of op(a) op(b). Throws ShapeError, and says which operand would fit the other way round.
 Shape product_shape(const OperandNames& names, MatmulOptions options, const Shape& a, const Shape& b);

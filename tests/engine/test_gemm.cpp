@@ -157,15 +157,17 @@ TEMPLATE_TEST_CASE("gemm: a sum of nothing is zero, the bias, or what was there"
     CHECK(run(bias) == std::vector<TestType>{1, 2, 1, 2, 1, 2});
     problem.shape.accumulate = true;
     CHECK(run(nullptr) == std::vector<TestType>{1, 2, 1, 2, 1, 2});
-    problem.shape.accumulate = false;
     problem.shape.relu = true;
+    problem.c = {1, -2, 1, 2, -1, 2};
+    CHECK(run(nullptr) == std::vector<TestType>{1, 0, 1, 2, 0, 2});
+    problem.shape.accumulate = false;
     const TestType negative[] = {-1, 2};
     CHECK(run(negative) == std::vector<TestType>{0, 2, 0, 2, 0, 2});
 }
 
 TEMPLATE_TEST_CASE("gemm: NaN in A reaches its row of C, and NaN in an overwritten C nothing", "", float, double) {
     std::mt19937 random(10);
-    for (const Index size : {5, 27, 150})
+    for (const Index size : {5, 27, 150, 300})
         for (int flags = 0; flags < 8; ++flags) {
             Problem<TestType> problem(with_relu(flags >= 4, extents(flags % 4, size, size, size)), 0, random);
             problem.a.back() = std::numeric_limits<TestType>::quiet_NaN();  // at (size - 1, size - 1) of op(A)
@@ -183,8 +185,8 @@ TEMPLATE_TEST_CASE("gemm: same bits for any number of threads and any address", 
     const Index shapes[][3] = {{16, 16, 16},   {128, 128, 128}, {128, 512, 300}, {300, 288, 257},
                                {64, 64, 3000}, {1, 3000, 900},  {1, 64, 40000},  {64, 1, 40000}};
     for (const auto& [m, n, k] : shapes)
-        for (int flags = 0; flags < 8; ++flags) {
-            Problem<TestType> problem(extents(flags, m, n, k), 0, random);
+        for (int flags = 0; flags < 16; ++flags) {
+            Problem<TestType> problem(with_relu(flags >= 8, extents(flags, m, n, k)), 0, random);
             const auto one = with_threads(1, problem);
             CAPTURE(m, n, k, flags);
             for (const int threads : {2, 3, 7}) CHECK(same_bits(one, with_threads(threads, problem)));

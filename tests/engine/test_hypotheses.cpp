@@ -334,6 +334,14 @@ TEST_CASE("explain: what goes wrong inside an op") {
     CHECK(explanation_of([](In in) { return in[0] * in[1]; },
                          [](In in) { return as_if(in[0] * in[1], in[0] * detach(in[0]) + in[1] * detach(in[1])); },
                          {x, y}) == "the gradients of its first two inputs are exchanged");
+    CHECK(explanation_of(
+              [](In in) { return matmul(in[0], in[1], {.relu = true}); },
+              [](In in) {
+                  const D right = matmul(in[0], in[1], {.relu = true}), one = D::full(right.shape(), 1);
+                  const D open = where(detach(right), one, D::zeros(right.shape()));
+                  return as_if(right, open * (matmul(in[0], detach(transpose(in[1]))) + matmul(detach(in[0]), in[1])));
+              },
+              {x, uniform({6, 6}, -1, 1, 4)}) == "the weight is not transposed in the gradient of the input");
     CHECK(explanation_of([](In in) { return silu(in[0]); },
                          [](In in) { return as_if(silu(in[0]), in[0] * detach(sigmoid(in[0]))); },
                          {x}) == "the second term of the product rule is missing from silu's vjp: only σ(x) dy");

@@ -265,6 +265,8 @@ TEMPLATE_TEST_CASE("laws: nor do they at sizes that are worth threads", "", floa
                {pair[0]}),
         sample(
             "matmul", "large", [](auto in) { return matmul(in[0], in[1]); }, product),
+        sample(
+            "matmul", "large, relu", [](auto in) { return matmul(in[0], in[1], {.relu = true}); }, product),
         sample("softmax", "large", [](auto in) { return softmax(in[0]); }, {pair[0]}),
         sample(
             "rms_norm", "large", [](auto in) { return rms_norm(in[0], in[1]); }, bias),

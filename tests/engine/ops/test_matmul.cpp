@@ -1,4 +1,3 @@
-#include <xtape/engine/check/gradcheck.hpp>
 #include <xtape/engine/tape.hpp>
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
@@ -13,14 +12,14 @@ using Catch::Matchers::StartsWith;
 auto product(MatmulOptions options) {
     return [options](auto in) { return matmul(in[0], in[1], options); };
 }
-auto affine(LinearOptions options) {
+auto affine(MatmulOptions options) {
     return [options](auto in) { return linear(in[0], in[1], in[2], options); };
 }
 Sample product_sample(const std::string& label, const Shape& a, const Shape& b, MatmulOptions options = {}) {
     return sample("matmul", label, product(options), {uniform(a, -1, 1, 1), uniform(b, -1, 1, 2)});
 }
 Sample affine_sample(const std::string& label, const Shape& x, const Shape& weight, Index n,
-                     LinearOptions options = {}) {
+                     MatmulOptions options = {}) {
     return sample("linear", label, affine(options),
                   {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2), uniform({n}, -1, 1, 3)});
 }
@@ -54,17 +53,21 @@ const Samples samples{
     affine_sample("a row", {5}, {5, 4}, 4),
     affine_sample("no rows", {0, 5}, {5, 4}, 4),
     affine_sample("inner extent 0", {3, 0}, {0, 4}, 4),
+    affine_sample("x like the weight", {4, 4}, {4, 4}, 4),
+    affine_sample("x like the bias", {4}, {4, 4}, 4),
+    product_sample("relu", {8, 16}, {16, 27}, {.relu = true}),
+    product_sample("relu, a like b", {4, 4}, {4, 4}, {.relu = true}),
+    product_sample("relu, broadcast both ways", {2, 1, 5, 7}, {3, 7, 2}, {.relu = true}),
+    product_sample("relu, inner extent 0", {3, 0}, {0, 4}, {.relu = true}),
+    affine_sample("relu", {3, 5}, {5, 17}, 17, {.relu = true}),
+    affine_sample("relu, weight transposed", {3, 5}, {4, 5}, 4, {.transpose_b = true, .relu = true}),
+    affine_sample("relu, x transposed", {5, 3}, {5, 4}, 4, {.transpose_a = true, .relu = true}),
+    affine_sample("relu, stacked", {2, 3, 5}, {5, 4}, 4, {.relu = true}),
+    affine_sample("relu, a row", {5}, {5, 4}, 4, {.relu = true}),
+    affine_sample("relu, no rows", {0, 5}, {5, 4}, 4, {.relu = true}),
+    affine_sample("relu, x like the weight", {4, 4}, {4, 4}, 4, {.relu = true}),
+    affine_sample("relu, x like the bias", {4}, {4, 4}, 4, {.relu = true}),
     sample("linear", "no bias", [](auto in) { return linear(in[0], in[1], {}); },
-           {uniform({3, 5}, -1, 1), uniform({5, 4}, -1, 1, 2)}),
-    affine_sample("relu, 3x5 5x17", {3, 5}, {5, 17}, 17, {.activation = Activation::relu}),
-    affine_sample("relu, weight transposed", {3, 5}, {4, 5}, 4, {.transpose_b = true, .activation = Activation::relu}),
-    affine_sample("relu, x transposed", {5, 3}, {5, 4}, 4, {.transpose_a = true, .activation = Activation::relu}),
-    affine_sample("relu, stacked", {2, 3, 5}, {5, 4}, 4, {.activation = Activation::relu}),
-    affine_sample("relu, a row", {5}, {5, 4}, 4, {.activation = Activation::relu}),
-    affine_sample("relu, no rows", {0, 5}, {5, 4}, 4, {.activation = Activation::relu}),
-    affine_sample("relu, inner extent 0", {3, 0}, {0, 4}, 4, {.activation = Activation::relu}),
-    sample("linear", "relu, no bias",
-           [](auto in) { return linear(in[0], in[1], {}, {.activation = Activation::relu}); },
            {uniform({3, 5}, -1, 1), uniform({5, 4}, -1, 1, 2)}),
 };
 
@@ -136,39 +139,70 @@ TEST_CASE("linear: is matmul plus the bias in every row") {
     check_near(linear(x, w, {}), matmul(x, w).values());
 }
 
-TEST_CASE("linear: an activation and its gradients are those of the activation by itself") {
-    const Tensor<double> in[]{uniform({3, 5}, -1, 1, 1), uniform({5, 4}, -1, 1, 2), uniform({4}, -1, 1, 3)};
-    const auto with = [](Activation activation) {
-        return [=](auto x, auto w, auto bias) { return linear(x, w, bias, {.activation = activation}); };
+TEMPLATE_TEST_CASE("linear: a relu in the product's pass, and its gradients, are those of relu by itself", "", float,
+                   double) {
+    const auto run = [](bool fused, TestType dy) {
+        Tape<TestType> tape;
+        std::vector<Tensor<TestType>> in;
+        for (const auto& x : {uniform({33, 20}, -1, 1, 1), uniform({20, 50}, -1, 1, 2), uniform({50}, -1, 1, 3)})
+            in.push_back(
+                tape.leaf(Tensor<TestType>(x.shape(), std::vector<TestType>(x.values().begin(), x.values().end()))));
+        const auto y = fused ? linear(in[0], in[1], in[2], {.relu = true}) : relu(linear(in[0], in[1], in[2]));
+        const Tensor<TestType>* of[] = {&in[0], &in[1], &in[2]};
+        auto all = tape.gradient(y, Tensor<TestType>::full(y.shape(), dy), of);
+        all.push_back(y);
+        return all;
     };
-    const auto then = [](auto activation) {
-        return [=](auto x, auto w, auto bias) { return activation(linear(x, w, bias)); };
-    };
-    CHECK(same_gradient(with(Activation::relu), then([](auto z) { return relu(z); }), in));
-    CHECK(same_gradient(with(Activation::silu), then([](auto z) { return silu(z); }), in));
-    CHECK(same_gradient(with(Activation::gelu), then([](auto z) { return gelu(z); }), in));
-    CHECK(same_gradient(with(Activation::none), then([](auto z) { return z; }), in));
+    const auto same = [](TestType a, TestType b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+    for (const TestType dy : {TestType(0.3), std::numeric_limits<TestType>::infinity()}) {
+        const auto fused = run(true, dy), composed = run(false, dy);
+        for (std::size_t i = 0; i < fused.size(); ++i)
+            CHECK(std::ranges::equal(fused[i].values(), composed[i].values(), same));
+    }
 }
 
 TEST_CASE("linear: NaN passes through its relu") {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const Tensor<double> x({2, 1}, {nan, -1}), w({1, 1}, {1});
-    const Tensor<double> y = linear(x, w, {}, {.activation = Activation::relu});
+    const Tensor<double> y = matmul(x, w, {.relu = true});
     CHECK(std::isnan(y.values()[0]));
     CHECK(y.values()[1] == 0);
 }
 
-TEST_CASE("linear: with a relu the tape keeps only the result") {
-    const auto kept = [](auto forward) {
+TEST_CASE("linear: a relu in its pass spares an array in the forward, and costs none in the backward") {
+    struct Peaks {
+        std::int64_t forward, backward;
+    };
+    constexpr Index m = 512, k = 128, n = 256;
+    const auto peaks = [](auto forward) {
+        const Parameter<float> w(Tensor<float>::full({k, n}, 0.1f));
+        const auto x = Tensor<float>::full({m, k}, 0.5f);
+        const std::int64_t before = pool_statistics().bytes_in_use;
+        Tape<float> tape;
+        const auto in = tape.leaf(x);
+        reset_pool_peak();
+        const auto loss = sum(forward(in, w));
+        const std::int64_t after_forward = pool_statistics().peak_bytes - before;
+        reset_pool_peak();
+        tape.backward(loss);
+        return Peaks{after_forward, pool_statistics().peak_bytes - before};
+    };
+    const Peaks fused = peaks([](auto x, const auto& w) { return matmul(x, w, {.relu = true}); });
+    const Peaks composed = peaks([](auto x, const auto& w) { return relu(matmul(x, w)); });
+    CHECK(fused.forward < composed.forward * 2 / 3);
+    CHECK(fused.backward <= composed.backward);
+}
+
+TEST_CASE("linear: with a relu, too, only what a wanted gradient reads is kept") {
+    const auto kept = [](bool relu_too) {
         Tape<double> tape;
-        const Parameter<double> w(uniform({8, 32}, -1, 1, 2));
-        forward(uniform({64, 8}, -1, 1, 1), w);
+        const auto x = tanh(tape.leaf(uniform({64, 8}, -1, 1, 1)));  // read by the weight's gradient alone
+        const auto y = matmul(sum(x) * x, uniform({8, 32}, -1, 1, 2), {.relu = relu_too});
         std::size_t bytes = 0;
         for (const RecordInfo& record : tape.records()) bytes += record.kept_bytes;
         return bytes;
     };
-    CHECK(kept([](auto x, const auto& w) { linear(x, w, {}, {.activation = Activation::relu}); }) ==
-          64 * 32 * sizeof(double));
+    CHECK(kept(true) == kept(false) + 64 * 32 * sizeof(double));
 }
 
 TEST_CASE("linear: the gradient of the bias is the column sums") {
