@@ -37,8 +37,7 @@ public:
     void step() {
         Tape<float> tape({.recompute = true});
         tape.backward(model.loss(batch_));
-        clip_grad_norm(model, 1.0);
-        adamw.step();
+        adamw.step(clip_factor(grad_norm(model), 1.0));
     }
 
     models::Llama<float> model;

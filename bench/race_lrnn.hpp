@@ -57,8 +57,7 @@ inline void race_lrnn() {
                            [&] {
                                Tape<float> tape({.recompute = true});
                                tape.backward(model.loss(batch));
-                               clip_grad_norm(model, 5.0);
-                               adam.step();
+                               adam.step(clip_factor(grad_norm(model), 5.0));
                            },
                            4});
     competitors.push_back({"hand-written C, plain loops, 1 thread",
@@ -105,8 +104,7 @@ public:
             const Tensor<float> of_window = model_.loss(corpus_.batch(windows_[k]));
             loss += of_window.item() / static_cast<double>(end - begin);
             tape.backward(of_window);
-            clip_grad_norm(model_, 5.0);
-            adam_.step();
+            adam_.step(clip_factor(grad_norm(model_), 5.0));
         }
     }
     void epoch_of_c() {

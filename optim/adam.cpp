@@ -20,7 +20,8 @@ void check(const AdamOptions& options) {
     }
 }
 
-template <class T> kernels::AdamFactors<T> factors(const AdamOptions& options, double lr, double steps) {
+template <class T>
+kernels::AdamFactors<T> factors(const AdamOptions& options, double lr, double grad_scale, double steps) {
     const double root = std::sqrt(1 - std::pow(options.beta2, steps));
     const double rate = lr * root / (1 - std::pow(options.beta1, steps));
     return {.beta1 = static_cast<T>(options.beta1),
@@ -29,6 +30,7 @@ template <class T> kernels::AdamFactors<T> factors(const AdamOptions& options, d
             .one_minus_beta2 = static_cast<T>(1 - options.beta2),
             .rate = static_cast<T>(rate),
             .eps = static_cast<T>(options.eps * root),
+            .grad_scale = static_cast<T>(grad_scale),
             .l2 = 0,
             .shrink = 1};
 }
@@ -46,7 +48,7 @@ Adam<T>::Adam(std::vector<nn::Named<T>> parameters, const AdamOptions& options, 
     }
 }
 
-template <Real T> void Adam<T>::step() {
+template <Real T> void Adam<T>::take_step(double grad_scale) {
     double steps = 0;
     kernels::AdamFactors<T> common{};
     for (std::size_t i = 0; i < states_.size(); ++i) {
@@ -55,7 +57,7 @@ template <Real T> void Adam<T>::step() {
         State& state = states_[i];
         T* const w = parameter.write().data();
         const T* const g = parameter.grad().data();
-        if (++state.steps != steps) common = factors<T>(options_, this->lr, steps = state.steps);
+        if (++state.steps != steps) common = factors<T>(options_, this->lr, grad_scale, steps = state.steps);
         kernels::AdamFactors<T> own = common;
         if (state.decays && decoupled_) own.shrink = static_cast<T>(1 - this->lr * options_.weight_decay);
         if (state.decays && !decoupled_) own.l2 = static_cast<T>(options_.weight_decay);

@@ -25,11 +25,12 @@ public:
     template <class M>
     explicit Adam(M& model, const AdamOptions& options = {}) : Adam(nn::parameters(model), options) {}
 
-    void step() override;
     nn::Arrays state() override;
 
 protected:
     Adam(std::vector<nn::Named<T>> parameters, const AdamOptions& options, bool decoupled);
+
+    void take_step(double grad_scale) override;
 
 private:
     using Moments = std::vector<T, detail::PoolAllocator<T>>;

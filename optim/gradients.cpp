@@ -6,7 +6,14 @@
 
 #include <fmt/format.h>
 
-namespace xtape::detail {
+namespace xtape {
+
+double clip_factor(double norm, double max) {
+    if (!(max > 0)) throw ValueError(fmt::format("clip_grad_norm: max must be above 0: max is {}", max));
+    return std::isfinite(norm) && norm > max ? max / norm : 1;
+}
+
+namespace detail {
 
 template <Real T> double grad_norm(const std::vector<nn::Named<T>>& parameters) {
     std::vector<double, PoolAllocator<double>> sums(parameters.size(), 0.0);
@@ -21,9 +28,8 @@ template <Real T> double grad_norm(const std::vector<nn::Named<T>>& parameters) 
 }
 
 template <Real T> double clip_grad_norm(const std::vector<nn::Named<T>>& parameters, double max) {
-    if (!(max > 0)) throw ValueError(fmt::format("clip_grad_norm: max must be above 0: max is {}", max));
-    const double norm = grad_norm(parameters);
-    if (std::isfinite(norm) && norm > max) scale_grad(parameters, max / norm);
+    const double norm = grad_norm(parameters), factor = clip_factor(norm, max);
+    if (factor != 1) scale_grad(parameters, factor);
     return norm;
 }
 
@@ -47,4 +53,5 @@ template double clip_grad_norm(const std::vector<nn::Named<double>>&, double);
 template void scale_grad(const std::vector<nn::Named<float>>&, double);
 template void scale_grad(const std::vector<nn::Named<double>>&, double);
 
-}  // namespace xtape::detail
+}  // namespace detail
+}  // namespace xtape

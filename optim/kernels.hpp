@@ -16,8 +16,9 @@ template <class T> struct AdamFactors {
     T beta1, one_minus_beta1;
     T beta2, one_minus_beta2;
     T rate;
-    T eps;     ///< eps √c₂
-    T l2;      ///< g + l2 w is the gradient
+    T eps;  ///< eps √c₂
+    T grad_scale;
+    T l2;      ///< grad_scale g + l2 w is the gradient
     T shrink;  ///< 1 − lr weight_decay, of the value before the step
 };
 
@@ -38,11 +39,11 @@ template <class T> Batch<T> over_root(const Batch<T>& m, const Batch<T>& v, T ep
 template <class T, bool Decays> void adam_loop(Index n, T* w, const T* g, T* m, T* v, const AdamFactors<T>& f) {
     using B = Batch<T>;
     const B beta1(f.beta1), fresh1(f.one_minus_beta1), beta2(f.beta2), fresh2(f.one_minus_beta2);
-    const B rate(f.rate), l2(f.l2), shrink(f.shrink);
+    const B rate(f.rate), scale(f.grad_scale), l2(f.l2), shrink(f.shrink);
     const T eps = f.eps;
     const auto update = [=](Index i, auto count) {
         const B value = load(w + i, count);
-        const B grad = Decays ? load(g + i, count) + l2 * value : load(g + i, count);
+        const B scaled = scale * load(g + i, count), grad = Decays ? scaled + l2 * value : scaled;
         const B first = beta1 * load(m + i, count) + fresh1 * grad;
         const B second = beta2 * load(v + i, count) + fresh2 * grad * grad;
         store(m + i, first, count);
@@ -59,13 +60,14 @@ template <class T> void adam(Index n, T* w, const T* g, T* m, T* v, const AdamFa
     f.l2 == 0 && f.shrink == 1 ? adam_loop<T, false>(n, w, g, m, v, f) : adam_loop<T, true>(n, w, g, m, v, f);
 }
 
-/// w −= lr u for g + l2 w: u = b = momentum b + g, or u = g + momentum b with nesterov; u = g where b is null.
-template <class T> void sgd(Index n, T* w, const T* g, T* b, T lr, T momentum, T l2, bool nesterov) {
+/// w −= lr u for g = scale g + l2 w: u = b = momentum b + g, or u = g + momentum b with nesterov; u = g where b is
+/// null.
+template <class T> void sgd(Index n, T* w, const T* g, T* b, T grad_scale, T lr, T momentum, T l2, bool nesterov) {
     using B = Batch<T>;
-    const B rate(lr), inertia(momentum), decay(l2);
+    const B scale(grad_scale), rate(lr), inertia(momentum), decay(l2);
     for_batches<T>(n, [&](Index i, auto count) {
         const B value = load(w + i, count);
-        B step = load(g + i, count) + decay * value;
+        B step = scale * load(g + i, count) + decay * value;
         if (b != nullptr) {
             const B speed = inertia * load(b + i, count) + step;
             store(b + i, speed, count);

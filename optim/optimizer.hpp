@@ -21,8 +21,9 @@ public:
     virtual ~Optimizer() = default;
 
     /// One step, which uses the gradients up: the next backward starts anew. A Parameter without a gradient stays as
-    /// it is, and so does its state. Throws ValueError while an unreplayed record reads a Parameter.
-    virtual void step() = 0;
+    /// it is, and so does its state. The gradients count times `grad_scale`, with no pass of its own: see
+    /// `clip_factor`. Throws ValueError while an unreplayed record reads a Parameter.
+    void step(double grad_scale = 1) { take_step(grad_scale); }
     /// The state as arrays, to be saved with `nn::save_arrays` and filled by `nn::load_arrays`: the course then goes on
     /// bit for bit. They hold while the optimizer stays in place.
     virtual nn::Arrays state() = 0;
@@ -33,6 +34,8 @@ public:
     double lr;  ///< may be set before each step: `adam.lr = schedule(step)`
 
 protected:
+    virtual void take_step(double grad_scale) = 0;
+
     Optimizer(std::vector<nn::Named<T>> parameters, double rate);
 
     std::vector<nn::Named<T>> parameters_;

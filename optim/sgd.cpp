@@ -17,7 +17,7 @@ SGD<T>::SGD(std::vector<nn::Named<T>> parameters, const SGDOptions& options)
         momenta_.emplace_back(options.momentum > 0 ? static_cast<std::size_t>(parameter->size()) : 0, T(0));
 }
 
-template <Real T> void SGD<T>::step() {
+template <Real T> void SGD<T>::take_step(double grad_scale) {
     for (std::size_t i = 0; i < momenta_.size(); ++i) {
         auto& [name, parameter] = this->parameters_[i];
         if (!parameter->grad()) continue;
@@ -25,9 +25,9 @@ template <Real T> void SGD<T>::step() {
             options_.weight_decay > 0 && (!options_.decays || options_.decays(name, parameter->shape()));
         T* const w = parameter->write().data();
         T* const b = momenta_[i].empty() ? nullptr : momenta_[i].data();
-        kernels::sgd(parameter->size(), w, parameter->grad().data(), b, static_cast<T>(this->lr),
-                     static_cast<T>(options_.momentum), static_cast<T>(decays ? options_.weight_decay : 0),
-                     options_.nesterov);
+        kernels::sgd(parameter->size(), w, parameter->grad().data(), b, static_cast<T>(grad_scale),
+                     static_cast<T>(this->lr), static_cast<T>(options_.momentum),
+                     static_cast<T>(decays ? options_.weight_decay : 0), options_.nesterov);
         parameter->zero_grad();
     }
 }

@@ -21,8 +21,10 @@ public:
     explicit SGD(std::vector<nn::Named<T>> parameters, const SGDOptions& options = {});
     template <class M> explicit SGD(M& model, const SGDOptions& options = {}) : SGD(nn::parameters(model), options) {}
 
-    void step() override;
     nn::Arrays state() override;
+
+protected:
+    void take_step(double grad_scale) override;
 
 private:
     using Momentum = std::vector<T, detail::PoolAllocator<T>>;

@@ -129,7 +129,7 @@ void add_generate(CLI::App& app, const Models& all, Arguments& arguments) {
         ->check(between(0.0, 100.0))
         ->default_str("0.8; of microgpt 0.5");
     generate->add_option("--top-p", settings.top_p, "Only the likeliest tokens of this mass")
-        ->check(between(0.0, 1.0))
+        ->check(portion())
         ->default_str("1; of lrnn 0.9");
     generate->add_option("--top-k", settings.top_k, "Only so many of the likeliest tokens")
         ->check(positive())

@@ -57,6 +57,10 @@ CLI::Validator not_negative() {
     return number("NONNEGATIVE", "a number of 0 or more", [](double value) { return value >= 0; });
 }
 
+CLI::Validator portion() {
+    return number("above 0, to 1", "a number above 0, to 1", [](double value) { return value > 0 && value <= 1; });
+}
+
 CLI::Validator seed() {
     const auto check = [](const std::string& text) {
         std::uint64_t value = 0;

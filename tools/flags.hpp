@@ -25,6 +25,9 @@ CLI::Validator not_negative();
 /// A whole number from 0 to 2^64 − 1. (CLI11's own takes -1 for the largest.)
 CLI::Validator seed();
 
+/// A number above 0, to 1.
+CLI::Validator portion();
+
 /// A number from low to high.
 CLI::Validator between(double low, double high);
 

@@ -97,7 +97,7 @@ public:
         app.add_option("--init", config_.init, "Standard deviation of the initial weights")->check(not_negative());
         app.add_option("--tokenizer", tokenizer_, "word, byte, char (the bytes that occur) or bpe, made from the data")
             ->check(CLI::IsMember({"word", "byte", "char", "bpe", "auto"}));
-        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, 1 << 20));
+        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, models::most_bpe_tokens));
         app.add_option("--examples", calls_.count, "Built-in tool calls to make")->check(positive());
         app.add_option("--false-positive-weight", calls_.false_positive_weight,
                        "Weight of a built-in call that a gate would have let through")
@@ -108,6 +108,7 @@ public:
 
     Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         set_threads(settings_.threads);
+        refuse_idle_vocab(*app_, settings_, tokenizer_);
         const std::vector<GateLine> lines = read_lines();
         const std::string text = text_of(lines);
         const models::Tokenizer tokenizer =

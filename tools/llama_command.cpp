@@ -3,6 +3,8 @@
 #include <xtape/engine/threads.hpp>
 #include <xtape/models/llama/checkpoint.hpp>
 #include <xtape/models/llama/llama.hpp>
+#include <xtape/models/text/bpe.hpp>
+#include <xtape/nn/file.hpp>
 #include <xtape/nn/safetensors.hpp>
 #include <xtape/optim/adam.hpp>
 #include <xtape/optim/schedule.hpp>
@@ -95,10 +97,10 @@ void write_run(const std::filesystem::path& out, const Llama<float>& model, cons
     check_finite(nn::parameters(model), from.string());
     const RunFolder run(out);
     run.begin_converted();
-    run.write_text("tokenizer.json", tokenizer.to_json());
-    nn::save(run.file("model.safetensors"), model);
     run.write_text("config.json",
                    print_json({{"model", "llama"}, {"config", to_json(config)}, {"data", from.string()}}, 1));
+    run.write_text("tokenizer.json", tokenizer.to_json());
+    nn::save(run.file("model.safetensors"), model);
 }
 
 class LlamaCommand final : public ModelCommand {
@@ -130,7 +132,7 @@ public:
         add_choice(app, "--precision", precision_, precisions, "Of the products of matrices; weights stay in f32");
         app.add_option("--tokenizer", tokenizer_, "byte, char (the bytes that occur) or bpe (learned on the data)")
             ->check(CLI::IsMember({"byte", "char", "bpe"}));
-        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, 1 << 20));
+        app.add_option("--vocab", vocab_, "Tokens of bpe")->check(between(256, models::most_bpe_tokens));
     }
 
     Exit train() override { return train_model(*this, settings_, *app_); }
@@ -138,6 +140,7 @@ public:
     Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) override {
         set_threads(settings_.threads);
         set_product_precision(precision_);
+        refuse_idle_vocab(*app_, settings_, tokenizer_);
         const models::Text text = open_text(settings_.data);
         const models::Tokenizer tokenizer =
             tokenizer_for(settings_, text, source_of_text(settings_.data), tokenizer_, vocab_);
@@ -196,8 +199,12 @@ public:
         }
         if (out.extension() != ".bin" || run.read_config().at("model") != name()) return false;
         const TrainedLlama trained(run);
+        const std::filesystem::path tokens = out.parent_path() / "tokenizer.bin";
+        if (std::filesystem::exists(tokens) && nn::read_file(tokens) != trained.tokenizer.to_llama2c())
+            throw UsageError(
+                fmt::format("convert: {} holds another model's tokens; name another folder", tokens.string()));
         models::write_llama2c(out, trained.model);
-        trained.tokenizer.write_llama2c(out.parent_path() / "tokenizer.bin");
+        trained.tokenizer.write_llama2c(tokens);
         return true;
     }
 

@@ -235,14 +235,14 @@ private:
                    const RunFolder& run) const {
         check_finite(nn::parameters(checkpoint.model), in.string());
         run.begin_converted();
-        run.write_text("tokenizer.json", checkpoint.tokenizer.to_json());
-        nn::save(run.file("model.safetensors"), checkpoint.model);
         const Json form{{"version", checkpoint.form.version}, {"unknown_byte", checkpoint.form.unknown_byte}};
         const Json config{{"model", name()},
                           {"config", to_json(checkpoint.model.config())},
                           {"data", in.string()},
                           {"checkpoint", form}};
         run.write_text("config.json", print_json(config, 1));
+        run.write_text("tokenizer.json", checkpoint.tokenizer.to_json());
+        nn::save(run.file("model.safetensors"), checkpoint.model);
     }
 
     TrainSettings settings_;

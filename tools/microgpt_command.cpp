@@ -95,11 +95,11 @@ public:
           held_out_(static_cast<std::size_t>(settings.val_fraction * static_cast<double>(names_.size()))),
           order_(static_cast<Index>(names_.size() - held_out_), settings.seed),
           parameters_(nn::parameters(model_)),
-          adam_(parameters_, {.lr = settings.lr, .beta1 = 0.85, .beta2 = 0.99, .weight_decay = settings.weight_decay}) {
-    }
+          adamw_(parameters_,
+                 {.lr = settings.lr, .beta1 = 0.85, .beta2 = 0.99, .weight_decay = settings.weight_decay}) {}
 
     std::vector<nn::Named<float>> parameters() override { return parameters_; }
-    Optimizer<float>& optimizer() override { return adam_; }
+    Optimizer<float>& optimizer() override { return adamw_; }
 
     double learning_rate(Index step) const override {
         const double warm = static_cast<double>(step + 1) / static_cast<double>(std::max<Index>(1, settings_.warmup));
@@ -129,7 +129,7 @@ private:
     std::size_t held_out_;  ///< the first names of the shuffled list
     models::EpochOrder order_;
     std::vector<nn::Named<float>> parameters_;
-    Adam<float> adam_;
+    AdamW<float> adamw_;
     Index tokens_ = 0;
 };
 
@@ -174,7 +174,7 @@ public:
         models::NameCorpus corpus = read_corpus(text, tokenizer, config_.block, source_of(settings_.data));
         nn::Rng rng(settings_.seed);
         rng.shuffle(corpus.names);
-        if (corpus.names.size() < 2 && settings_.val_fraction > 0)
+        if (settings_.val_fraction > 0 && settings_.val_fraction * static_cast<double>(corpus.names.size()) < 1)
             throw FileError(fmt::format("{}: too few names to hold some out", source_of(settings_.data)));
         const std::string source = source_of(settings_.data);
         const std::string summary =

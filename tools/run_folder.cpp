@@ -33,6 +33,17 @@ std::string differences(const std::string& name, const Json& was, const Json& is
     return all;
 }
 
+/// What a kill has left of files that were being written.
+void remove_temporaries(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+        const std::string name = entry.path().filename().string();
+        const auto begins_as = [&](std::string_view file) { return name.starts_with(fmt::format(".{}.", file)); };
+        if (name.ends_with(".tmp") && std::ranges::any_of(files, begins_as))
+            std::filesystem::remove(entry.path(), ignored);
+    }
+}
+
 }  // namespace
 
 void check_writable(const std::string& flag, const std::filesystem::path& file) {
@@ -91,6 +102,7 @@ void RunFolder::make_empty(std::string_view command) const {
     if (error)
         throw FileError(fmt::format("{}: cannot make the folder {}: {}", command, path_.string(), error.message()));
     for (const std::string_view name : files) std::filesystem::remove(file(name), error);
+    remove_temporaries(path_);
 }
 
 void RunFolder::begin(bool overwrite) const {

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <CLI/App.hpp>
 
 namespace xtape::tools {
 
@@ -36,6 +37,12 @@ models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Tex
     models::Tokenizer tokenizer = read_tokenizer<models::Tokenizer>(RunFolder(settings.out));
     warn_of_unknown(text, tokenizer, source);
     return tokenizer;
+}
+
+void refuse_idle_vocab(const CLI::App& app, const TrainSettings& settings, const std::string& kind) {
+    const bool given = app.get_option("--vocab")->count() > 0;
+    if (given && !settings.resume && kind != "bpe" && kind != "auto")
+        throw UsageError(fmt::format("--vocab is the size of a bpe vocabulary, but --tokenizer is {}", kind));
 }
 
 void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer) {

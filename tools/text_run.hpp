@@ -30,6 +30,8 @@ void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenize
 /// The tokenizer of a training: that of the run which it resumes, or one learnt on the text: see Tokenizer::learn.
 models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Text& text, const std::string& source,
                                 const std::string& kind, int vocab);
+/// Throws UsageError where --vocab is given for a new run whose tokenizer is of a kind that it says nothing to.
+void refuse_idle_vocab(const CLI::App& app, const TrainSettings& settings, const std::string& kind);
 /// Throws ValueError that names the first character of a prompt that the vocabulary does not hold.
 void check_prompt(std::string_view prompt, const models::Tokenizer& tokenizer);
 

@@ -107,9 +107,21 @@ void save_weights(Learner& learner, const Course& course, const std::filesystem:
     nn::save_arrays(path, weights, {{"step", std::to_string(course.step)}});
 }
 
+/// Throws TrainingFailed where the last update left a weight that is NaN or infinite: what has been saved stays.
+void check_weights(Learner& learner, const Course& course) {
+    for (const auto& [name, parameter] : learner.parameters()) {
+        if (std::ranges::all_of(parameter->values(), [](float v) { return std::isfinite(v); })) continue;
+        throw TrainingFailed(
+            fmt::format("train: the update of step {} left {} not finite; take a lower --lr", course.step, name));
+    }
+}
+
 /// Measures the validation loss, and keeps the weights when they are the best so far.
 std::optional<double> validate(Learner& learner, Course& course, const RunFolder& run) {
+    check_weights(learner, course);
     const std::optional<double> loss = learner.validate();
+    if (loss && !std::isfinite(*loss))
+        throw TrainingFailed(fmt::format("train: the validation loss after step {} is not finite", course.step));
     if (loss && *loss < course.best_validation) {
         course.best_validation = *loss;
         save_weights(learner, course, run.file("best.safetensors"));
@@ -118,6 +130,7 @@ std::optional<double> validate(Learner& learner, Course& course, const RunFolder
 }
 
 void save(Learner& learner, const Course& course, const RunFolder& run) {
+    check_weights(learner, course);
     Json state = to_json(course);
     if (Json model = learner.state(); !model.is_null()) state["model"] = std::move(model);
     const std::string trainer = print_json(state, 1);
@@ -198,11 +211,11 @@ std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>
         total += value * static_cast<double>(share);
         course.tokens += learner.tokens();
     }
-    const double norm = settings.clip > 0 ? clip_grad_norm(parameters, settings.clip) : 0;
-    if (!std::isfinite(norm) && learner.skips_bad_steps())
+    const double norm = settings.clip > 0 ? grad_norm(parameters) : 0;
+    if (!std::isfinite(norm))
         return skip(learner, parameters, fmt::format("the gradient is not finite at step {}", course.step + 1));
     learner.optimizer().lr = learner.learning_rate(course.step);
-    learner.optimizer().step();
+    learner.optimizer().step(settings.clip > 0 ? clip_factor(norm, settings.clip) : 1);
     return total;
 }
 
@@ -277,8 +290,8 @@ void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::A
                    {"flags", given_flags(app)}};
     if (settings.resume) return run.check_same(all);
     run.begin(settings.overwrite);
-    run.write_text("tokenizer.json", course.tokenizer);
     run.write_text("config.json", print_json(all, 1));
+    run.write_text("tokenizer.json", course.tokenizer);
 }
 
 /// A run keeps the tokenizer that it began with: throws UsageError where this call gives flags of another.
@@ -375,7 +388,10 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     std::vector<nn::Named<float>> parameters = learner.parameters();
     Course course = settings.resume ? restore(learner, run) : Course{};
     const Index end = settings.stop_after > 0 ? std::min(settings.steps, settings.stop_after) : settings.steps;
-    if (course.step >= end) say_nothing_is_left(run, course.step, settings);
+    if (course.step >= end) {
+        say_nothing_is_left(run, course.step, settings);
+        save(learner, course, run);  // a kill may have left it with files that are older, or none
+    }
     const Index metric_every = std::max<Index>(1, settings.steps / 200);
     const double product_rate = settings.profile ? measure_product_rate() : 0;
     Progress progress(course.step, settings.steps, !settings.quiet && !settings.json);

@@ -48,9 +48,9 @@ LlamaConfig LlamaConfig::checked() const {
             fmt::format("llama: rotary positions turn pairs, so a head needs an even width: dim {} with "
                         "{} heads makes {}",
                         c.dim, c.heads, c.head_width()));
-    if (!(c.rope_theta > 0) || !(c.norm_eps > 0))
-        throw ValueError(fmt::format("llama: rope_theta and norm_eps must be above 0: they are {} and {}", c.rope_theta,
-                                     c.norm_eps));
+    if (!(c.rope_theta > 0 && std::isfinite(c.rope_theta)) || !(c.norm_eps > 0 && std::isfinite(c.norm_eps)))
+        throw ValueError(fmt::format("llama: rope_theta and norm_eps must be above 0, and finite: they are {} and {}",
+                                     c.rope_theta, c.norm_eps));
     return c;
 }
 

@@ -160,9 +160,9 @@ std::size_t character_size(std::string_view text) {
 }
 
 std::vector<std::string> learn_bpe(const Text& corpus, int vocab) {
-    if (vocab < 256 || vocab > 1'000'000)
+    if (vocab < 256 || vocab > most_bpe_tokens)
         throw ValueError(
-            fmt::format("tokenizer: a byte-pair vocabulary has 256 to 1000000 tokens: vocab is {}", vocab));
+            fmt::format("tokenizer: a byte-pair vocabulary has 256 to {} tokens: vocab is {}", most_bpe_tokens, vocab));
     BpeLearner learner(corpus);
     while (learner.tokens().size() < static_cast<std::size_t>(vocab) && learner.step()) {}
     return std::move(learner.tokens());

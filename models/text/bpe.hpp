@@ -29,9 +29,11 @@ std::string_view leading_piece(std::string_view text);
 /// How many bytes the leading character of a text has: one, and up to three that go on.
 std::size_t character_size(std::string_view text);
 
+inline constexpr int most_bpe_tokens = 1'000'000;
+
 /// The bytes 0 to 255, then the most frequent pairs, each once all earlier ones have been merged; of equally frequent
 /// ones that of the smaller ids. Ends at `vocab` tokens, or earlier when no pair occurs twice.
-/// Throws ValueError for a vocab below 256 or above a million.
+/// Throws ValueError for a vocab below 256 or above the most.
 std::vector<std::string> learn_bpe(const Text& corpus, int vocab);
 
 /// A token of a unit: where it ends, and what it would become with its right neighbour.

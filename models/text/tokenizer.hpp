@@ -78,7 +78,9 @@ public:
     std::string to_json() const;
     /// Throws FileError, calling the text `source`, for what `to_json` does not write.
     static Tokenizer from_json(std::string_view text, std::string_view source = "tokenizer.json");
-    /// llama2.c's tokenizer.bin. Throws FileError; ValueError to write a word tokenizer, which has no such form.
+    /// llama2.c's tokenizer.bin, and its bytes. Throws FileError; ValueError for a word tokenizer, which has no such
+    /// form.
+    std::string to_llama2c() const;
     void write_llama2c(const std::filesystem::path& path) const;
     static Tokenizer read_llama2c(const std::filesystem::path& path);
 

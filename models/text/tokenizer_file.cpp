@@ -155,7 +155,7 @@ Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
     }
 }
 
-void Tokenizer::write_llama2c(const std::filesystem::path& path) const {
+std::string Tokenizer::to_llama2c() const {
     if (vocabulary_.kind == TokenizerKind::word)
         throw ValueError("tokenizer: a word tokenizer has no form as tokenizer.bin; byte, char and bpe have");
     std::string bytes;
@@ -166,8 +166,10 @@ void Tokenizer::write_llama2c(const std::filesystem::path& path) const {
         put(static_cast<std::int32_t>(vocabulary_.tokens[i].size()));
         bytes += vocabulary_.tokens[i];
     }
-    nn::atomic_write(path, bytes);
+    return bytes;
 }
+
+void Tokenizer::write_llama2c(const std::filesystem::path& path) const { nn::atomic_write(path, to_llama2c()); }
 
 Tokenizer Tokenizer::read_llama2c(const std::filesystem::path& path) {
     BinReader file(path);

@@ -224,6 +224,12 @@ TEST_CASE("llama: a Hugging Face folder is read") {
     CHECK(same(model(batch), again(batch)));
     write_hugging_face(folder.path, model, R"(, "rope_scaling": {"type": "linear", "factor": 2})");
     CHECK_THROWS_WITH(models::read_hugging_face(folder.path), Contains("rope_scaling"));
+    write_hugging_face(folder.path, model, R"(, "hidden_act": "gelu")");
+    CHECK_THROWS_WITH(models::read_hugging_face(folder.path), Contains("the FFN's activation is `gelu`, not silu"));
+    write_hugging_face(folder.path, model, R"(, "rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5})");
+    CHECK_THROWS_WITH(models::read_hugging_face(folder.path), Contains("rope_type `llama3`"));
+    write_hugging_face(folder.path, model, R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5})");
+    CHECK(models::read_hugging_face(folder.path).config().rope_theta == 5e5);
     write_hugging_face(folder.path, model, R"(, "tie_word_embeddings": "yes")");
     CHECK_THROWS_AS(models::read_hugging_face(folder.path), FileError);
     config.ffn = 40;

@@ -1,4 +1,6 @@
+#include <xtape/optim/adam.hpp>
 #include <xtape/optim/gradients.hpp>
+#include <xtape/optim/sgd.hpp>
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/optim/course.hpp>
 
@@ -64,6 +66,26 @@ TEST_CASE("clip_grad_norm: a max that is not above 0 is refused") {
     course::Model<float> model;
     CHECK_THROWS_WITH(clip_grad_norm(model, 0), "clip_grad_norm: max must be above 0: max is 0");
     CHECK_THROWS_AS(clip_grad_norm(model, NAN), ValueError);
+}
+
+TEMPLATE_TEST_CASE("step: gradients that the optimizer scales give the bits of those that were scaled before", "",
+                   float, double) {
+    using Model = course::Model<TestType>;
+    const auto same = [](auto make_optimizer) {
+        Model before, within;
+        auto of_before = make_optimizer(before), of_within = make_optimizer(within);
+        for (int t = 1; t <= 3; ++t) {
+            before.set_gradients(t);
+            scale_grad(before, 0.25);
+            of_before.step();
+            within.set_gradients(t);
+            of_within.step(0.25);
+        }
+        return course::values(before.w) == course::values(within.w);
+    };
+    CHECK(same([](Model& m) { return SGD<TestType>(m, {.momentum = 0.5, .nesterov = true, .weight_decay = 0.1}); }));
+    CHECK(same([](Model& m) { return Adam<TestType>(m, {.weight_decay = 0.1}); }));
+    CHECK(same([](Model& m) { return AdamW<TestType>(m, {.weight_decay = 0.1}); }));
 }
 
 TEST_CASE("scale_grad: the mean of accumulated gradients") {

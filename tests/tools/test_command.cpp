@@ -2,6 +2,7 @@
 
 #include "scratch.hpp"
 
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -123,6 +124,62 @@ TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
     CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
 }
 
+TEST_CASE("a course that went astray exits with 1, and the last good checkpoint stays") {
+    const Scratch scratch;
+    const std::string run = scratch / "run";
+    REQUIRE(xtape_command(train(run, {"--steps", "5"})).status == 0);
+    const std::string model = weights(run), course = xtape::nn::read_file(run + "/optimizer.safetensors");
+    const Outcome astray = xtape_command(train(run, {"--resume", "--steps", "9", "--lr", "1e39", "--save-every", "1"}));
+    CHECK(astray.status == 1);
+    CHECK_THAT(astray.error, Contains("train: the update of step 6 left wte not finite; take a lower --lr"));
+    CHECK(weights(run) == model);
+    CHECK(xtape::nn::read_file(run + "/optimizer.safetensors") == course);
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "9", "--lr", "0.01"})).status == 0);
+}
+
+TEST_CASE("--resume of a finished course writes what a kill between its files has left out") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    const std::string model = weights(scratch / "run");
+    fs::remove(scratch / "run/model.safetensors");
+    fs::remove(scratch / "run/metrics.jsonl");
+    const Outcome resumed = xtape_command(train(scratch / "run", {"--resume"}));
+    CHECK(resumed.status == 0);
+    CHECK(weights(scratch / "run") == model);
+    CHECK(fs::exists(scratch / "run/metrics.jsonl"));
+}
+
+TEST_CASE("--overwrite removes what kills have left of files half-written") {
+    const Scratch scratch;
+    const std::string run = scratch / "run", rest = run + "/.model.safetensors.123-4.tmp", mine = run + "/.mine.tmp";
+    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    for (const std::string& file : {rest, mine}) xtape::nn::atomic_write(file, "x");
+    REQUIRE(xtape_command(train(run, {"--steps", "1", "--overwrite"})).status == 0);
+    CHECK_FALSE(fs::exists(rest));
+    CHECK(fs::exists(mine));
+}
+
+TEST_CASE("train microgpt: --weight-decay is decoupled: a step takes lr times decay of each weight") {
+    const Scratch scratch;
+    const auto wout = [&](const std::string& decay) {
+        REQUIRE(
+            xtape_command(train(scratch / decay, {"--steps", "1", "--lr", "0.01", "--weight-decay", decay})).status ==
+            0);
+        const std::string bytes = weights(scratch / decay);
+        std::array<float, 16 * 27> last;  // of the file
+        std::memcpy(last.data(), bytes.data() + bytes.size() - sizeof last, sizeof last);
+        return last;
+    };
+    const auto none = wout("0"), half = wout("50"), all = wout("100");  // w - s, w / 2 - s, -s
+    for (std::size_t i = 0; i < none.size(); ++i) CHECK(none[i] + all[i] == Approx(2 * half[i]).margin(1e-6));
+}
+
+TEST_CASE("train: a file whose name is not UTF-8") {
+    const Scratch scratch;
+    const std::string names = scratch.write("b\xff", "ann\nbob\n");
+    CHECK(xtape_command(train(scratch / "run", {"--steps", "1", "--data", names})).status == 0);
+}
+
 TEST_CASE("train: files that a run would replace, and that are of no run of ours, stay") {
     const Scratch scratch;
     for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"}) {
@@ -154,7 +211,10 @@ TEST_CASE("wrong usage exits with 2 and one line") {
                                                train(scratch / "run", {"--steps", "0"}),
                                                train(scratch / "run", {"--dim", "18"}),
                                                train(scratch / "run", {"--norm", "batch"}),
-                                               train(scratch / "run", {"--resume", "--overwrite"})}) {
+                                               train(scratch / "run", {"--resume", "--overwrite"}),
+                                               {"generate", scratch / "run", "--top-p", "0"},
+                                               {"train", "llama", "--out", scratch / "run", "--vocab", "300"},
+                                               {"train", "llama", "--out", scratch / "run", "--rope-theta", "inf"}}) {
         const Outcome outcome = xtape_command(words);
         CHECK(outcome.status == 2);
         CHECK(outcome.out.empty());

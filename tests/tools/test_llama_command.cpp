@@ -78,6 +78,11 @@ TEST_CASE("convert llama: to llama2.c and back") {
     };
     CHECK(eval("back") == eval("bytes"));
     CHECK(xtape_command({"convert", scratch / "bytes", scratch / "back"}).status == 2);
+    const Outcome taken = xtape_command({"convert", scratch / "run", scratch / "other.bin"});
+    CHECK(taken.status == 2);
+    CHECK_THAT(taken.error,
+               Catch::Matchers::EndsWith("tokenizer.bin holds another model's tokens; name another folder\n"));
+    CHECK_FALSE(fs::exists(scratch / "other.bin"));
     CHECK(xtape_command({"convert", scratch / "missing", scratch / "new"}).status == 3);
     CHECK(xtape_command({"convert", text, scratch / "new"}).status == 2);
 }
