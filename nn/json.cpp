@@ -31,9 +31,7 @@ Json parse_json(std::string_view text, const Json::parser_callback_t& check) { r
 
 ForeignJson parse_foreign_json(std::string_view text) { return parse<ForeignJson>(text); }
 
-std::string print_json(const Json& json, int indent) {
-    return json.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
+std::string print_json(const Json& json, int indent) { return json.dump(indent); }
 
 std::string one_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 

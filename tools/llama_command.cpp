@@ -97,8 +97,7 @@ void write_run(const std::filesystem::path& out, const Llama<float>& model, cons
     check_finite(nn::parameters(model), from.string());
     const RunFolder run(out);
     run.begin_converted();
-    run.write_text("config.json",
-                   print_json({{"model", "llama"}, {"config", to_json(config)}, {"data", from.string()}}, 1));
+    run.write_config({{"model", "llama"}, {"config", to_json(config)}, {"data", from.string()}});
     run.write_text("tokenizer.json", tokenizer.to_json());
     nn::save(run.file("model.safetensors"), model);
 }

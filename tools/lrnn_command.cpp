@@ -240,7 +240,7 @@ private:
                           {"config", to_json(checkpoint.model.config())},
                           {"data", in.string()},
                           {"checkpoint", form}};
-        run.write_text("config.json", print_json(config, 1));
+        run.write_config(config);
         run.write_text("tokenizer.json", checkpoint.tokenizer.to_json());
         nn::save(run.file("model.safetensors"), checkpoint.model);
     }

@@ -158,6 +158,10 @@ void RunFolder::check_same(const Json& wanted) const {
 
 std::string RunFolder::read_text(std::string_view name) const { return nn::read_file(file(name), text_limit); }
 
+void RunFolder::write_config(const Json& config) const {
+    write_text("config.json", print_json(parse_json(one_line(config)), 1));
+}
+
 void RunFolder::write_text(std::string_view name, std::string_view text) const { nn::atomic_write(file(name), text); }
 
 void RunFolder::write_metrics(std::span<const Metric> metrics) const {

@@ -62,6 +62,8 @@ public:
     void check_same(const Json& wanted) const;
     std::string read_text(std::string_view name) const;
     void write_text(std::string_view name, std::string_view text) const;
+    /// config.json. What is not UTF-8, as the name of a file may be, is replaced.
+    void write_config(const Json& config) const;
     /// Writes metrics.jsonl and loss.svg.
     void write_metrics(std::span<const Metric> metrics) const;
     std::vector<Metric> read_metrics() const;

@@ -290,7 +290,7 @@ void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::A
                    {"flags", given_flags(app)}};
     if (settings.resume) return run.check_same(all);
     run.begin(settings.overwrite);
-    run.write_text("config.json", print_json(all, 1));
+    run.write_config(all);
     run.write_text("tokenizer.json", course.tokenizer);
 }
 
