@@ -136,7 +136,7 @@ void gemm_bf16(const Gemm& g, const float* a, const float* b, float* c, const fl
     const bool threaded = worth_threads(static_cast<double>(g.m * g.n * g.k));
     // 32 parts where they are of enough rows: no thread waits long for the last.
     const Index fair = std::clamp<Index>(g.m / 32 / max_rows * max_rows, 2 * max_rows, tile_rows);
-    parallel_in_parts(g.m, threaded ? fair : tile_rows, threaded, [&](Index begin, Index end) {
+    parallel_for(g.m, threaded ? fair : tile_rows, threaded, [&](Index begin, Index end) {
         g.transpose_a ? multiply_rows<true>(g, a, scratch, begin, end - begin, c, start)
                       : multiply_rows<false>(g, a, scratch, begin, end - begin, c, start);
     });

@@ -15,7 +15,9 @@ namespace xtape::kernels {
 inline bool worth_threads(double flops, double bytes = 0) { return flops * 1e-11 + bytes * 5e-11 > 20e-6; }
 
 /// Calls body(begin, end) for the tiles [0, tile), [tile, 2 tile), ... of [0, n), which follow from n and tile alone:
-/// on all threads in any order when threaded, else one after the other. body must not throw.
+/// one after the other, or on all threads when threaded. Then each thread begins with a part of its own of the tiles,
+/// in their order, so that it finds in its caches what it wrote there in the loop before, and helps others when that is
+/// done: the cores of a busy machine are not equally fast. body must not throw.
 template <class Body>
 void parallel_for(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threaded, Body&& body) {
     if (n <= tile) {
@@ -24,34 +26,8 @@ void parallel_for(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threa
     }
     const std::int64_t tiles = (n + tile - 1) / tile;
 #ifdef _OPENMP
-    if (threaded && omp_get_max_threads() > 1) {
-#pragma omp parallel for schedule(dynamic)
-        for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
-        return;
-    }
-#endif
-    for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
-}
-
-/// Calls body(begin, end) for one part of [0, n) a thread, of a multiple of `grain`; for all of it when not threaded.
-/// Only for what comes out the same however it is split.
-template <class Body> void share_among_threads(std::int64_t n, std::int64_t grain, bool threaded, Body&& body) {
-    std::int64_t grains = (n + grain - 1) / grain;
-#ifdef _OPENMP
-    if (threaded) grains = (grains + omp_get_max_threads() - 1) / omp_get_max_threads();
-#endif
-    parallel_for(n, grains * grain, threaded, body);
-}
-
-/// Like parallel_for, but every thread begins with a part of its own of the tiles, in their order, which suits its
-/// caches, and helps others when that is done: the cores of a busy machine are not equally fast.
-template <class Body>
-void parallel_in_parts(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool threaded, Body&& body) {
-#ifdef _OPENMP
     constexpr int most = 64;
-    const std::int64_t tiles = (n + tile - 1) / tile;
-    const int parts = std::min(omp_get_max_threads(), most);
-    if (threaded && parts > 1 && tiles > 1) {
+    if (const int parts = std::min(omp_get_max_threads(), most); threaded && parts > 1) {
         struct alignas(64) Part {
             std::atomic<std::int64_t> next;
         };
@@ -66,7 +42,17 @@ void parallel_in_parts(std::int64_t n, std::int64_t tile, [[maybe_unused]] bool 
         return;
     }
 #endif
-    parallel_for(n, tile, false, body);
+    for (std::int64_t t = 0; t < tiles; ++t) body(t * tile, std::min(n, (t + 1) * tile));
+}
+
+/// Calls body(begin, end) for one part of [0, n) a thread, of a multiple of `grain`; for all of it when not threaded.
+/// Only for what comes out the same however it is split.
+template <class Body> void share_among_threads(std::int64_t n, std::int64_t grain, bool threaded, Body&& body) {
+    std::int64_t grains = (n + grain - 1) / grain;
+#ifdef _OPENMP
+    if (threaded) grains = (grains + omp_get_max_threads() - 1) / omp_get_max_threads();
+#endif
+    parallel_for(n, grains * grain, threaded, body);
 }
 
 #ifdef _OPENMP
