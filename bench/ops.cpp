@@ -57,6 +57,7 @@ void add_all() {
     add_op("softmax", [](const F& x) { return softmax(x); });
     add_op("rms_norm", [](const F& x) { return rms_norm(x); });
     add_op("matmul", [](const F& x) { return matmul(x, x, {.transpose_b = true}); });
+    add_op("matmul_relu", [](const F& x) { return matmul(x, x, {.transpose_b = true, .relu = true}); });
     add_op("causal_attention", [](const F& x) { return causal_attention(x, x, x, {}, {.heads = 4}); });
     add_op("cross_entropy", [](const F& x) { return cross_entropy(x, Indices::zeros({x.shape().rows()})); });
 }
