@@ -12,12 +12,11 @@
 // work (each may be false: not wanted). An overload that returns Identity is not called: the cotangent itself is
 // passed. An op with `static constexpr bool alias = true` has no forward: its output is input 0 under another shape.
 // An op that ends in a function of its own result, y = f(z), may take the cotangent back through that first, once for
-// all its vjps, whose Cotangent is dz then: `void vjp_epilogue(Out<T> dz, Output<T> y, Cotangent<T> dy) const`. dz may be
-// dy's own array.
-// `static constexpr int writes_over = i` says that Grad<i, T> may be the same array as Input<i, T>, element by element:
-// it will be, where nobody else needs the input. `static constexpr std::array optional{i, ...}` says which inputs may
-// be left out, and `static constexpr bool recomputable = true` that running the forward again costs less than to keep
-// its output (see TapeOptions::recompute).
+// all its vjps, whose Cotangent is dz then: `void vjp_epilogue(Out<T> dz, Output<T> y, Cotangent<T> dy) const`. dz may
+// be dy's own array. `static constexpr int writes_over = i` says that Grad<i, T> may be the same array as Input<i, T>,
+// element by element: it will be, where nobody else needs the input. `static constexpr std::array optional{i, ...}`
+// says which inputs may be left out, and `static constexpr bool recomputable = true` that running the forward again
+// costs less than to keep its output (see TapeOptions::recompute).
 
 #include <xtape/engine/tape.hpp>
 
