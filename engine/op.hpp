@@ -186,6 +186,9 @@ public:
     std::string_view name() const override { return Op::name; }
     std::span<const ValueId> inputs() const override { return differentiable_; }
     void vjp(Tape<T>& tape) override {
+        static_assert(
+            Epilogue<Op, T> || !requires { &Op::vjp_epilogue; },
+            "write `void vjp_epilogue(Out<T> dz, Output<T> y, Cotangent<T> dy) const`");
         if constexpr (Epilogue<Op, T>) vjp_epilogue(tape);
         propagate<0, 0>(tape);
     }
@@ -216,7 +219,7 @@ public:
     }
 
 private:
-    template <std::uint32_t Covered, int I> static Reads reads_from(std::uint32_t wanted) {
+    template <std::uint32_t Covered, int I> static constexpr Reads reads_from(std::uint32_t wanted) {
         if constexpr (I == arity) {
             return {};
         } else if constexpr (indexed[I] || ((Covered >> I) & 1u) != 0) {
@@ -233,6 +236,7 @@ private:
 
     /// In place where nobody else holds the cotangent. The output is read here for the last time.
     void vjp_epilogue(Tape<T>& tape) {
+        static_assert(!reads_from<0, 0>(~0u).output, "the vjps of an op with an epilogue may not read its output");
         Value<T>& output = tape.at(this->output);
         Tensor<T> dz = output.grad.shared() ? Tensor<T>::unwritten(output.shape) : output.grad;
         op_.vjp_epilogue(out(dz), {view(output.data)}, {view(output.grad)});

@@ -15,9 +15,9 @@ namespace xtape::kernels {
 inline bool worth_threads(double flops, double bytes = 0) { return flops * 1e-11 + bytes * 5e-11 > 20e-6; }
 
 #ifdef _OPENMP
-/// Calls body(t) for each t < n. Each thread begins with a part of its own, in order, so that it finds in its caches
-/// what it wrote there in the loop before, and helps others when that is done: the cores of a busy machine are not
-/// equally fast. Not inlined: its room on the stack would burden those who do not come here.
+/// Calls body(t) for each t < n, on at most 64 threads. Each thread begins with a part of its own, in order, so that it
+/// finds in its caches what it wrote there in the loop before, and helps others when that is done: the cores of a busy
+/// machine are not equally fast. Not inlined: its room on the stack would burden those who do not come here.
 template <class Body> [[gnu::noinline]] void on_threads(std::int64_t n, int threads, const Body& body) {
     constexpr int most = 64;
     struct alignas(64) Part {

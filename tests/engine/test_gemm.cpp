@@ -198,7 +198,9 @@ TEMPLATE_TEST_CASE("gemm: same bits for any number of threads and any address", 
 }
 
 TEST_CASE("parallel_for: visits each tile once, with the same bounds whether threaded or not") {
-    for (const bool threaded : {false, true}) {
+    for (const int threads : {0, 1, 3, 7, 70, -1}) {
+        const bool threaded = threads >= 0;
+        xtape::set_threads(std::max(threads, 0));
         std::vector<Index> visits(1003, 0), begins(1003, -1);
         xtape::kernels::parallel_for(1003, 10, threaded, [&](Index begin, Index end) {
             for (Index i = begin; i < end; ++i) {
@@ -209,6 +211,7 @@ TEST_CASE("parallel_for: visits each tile once, with the same bounds whether thr
         CHECK(std::count(visits.begin(), visits.end(), 1) == 1003);
         for (Index i = 0; i < 1003; ++i) REQUIRE(begins[static_cast<std::size_t>(i)] == i / 10 * 10);
     }
+    xtape::set_threads(0);
     xtape::kernels::parallel_for(0, 10, true, [](Index, Index) { FAIL("a tile of nothing"); });
 }
 

@@ -2,6 +2,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
 
+#include <functional>
+
 namespace {
 
 using namespace xtape;
@@ -158,6 +160,38 @@ TEMPLATE_TEST_CASE("linear: a relu in the product's pass, and its gradients, are
         const auto fused = run(true, dy), composed = run(false, dy);
         for (std::size_t i = 0; i < fused.size(); ++i)
             CHECK(std::ranges::equal(fused[i].values(), composed[i].values(), same));
+    }
+}
+
+TEST_CASE("linear: a relu in its pass masks the cotangent, whoever else holds that") {
+    using D = Tensor<double>;
+    using Loss = std::function<D(const D&)>;
+    const Parameter<double> w(uniform({20, 50}, -1, 1, 2)), b(uniform({33, 50}, -1, 1, 3));
+    const D x = uniform({33, 20}, -1, 1, 1), c = uniform({33, 50}, -1, 1, 4);
+    const auto gradients = [&](bool fused, bool keep, const Loss& loss_of) {
+        Tape<double> tape({.keep_records = keep, .recompute = true});
+        const D in = tape.leaf(x);
+        const D loss = loss_of(fused ? matmul(in, w, {.relu = true}) : relu(matmul(in, w)));
+        std::vector<D> all = tape.gradient(loss, {in, w, b});
+        if (!keep) return all;
+        tape.replay();
+        for (const D& again : tape.gradient(loss, {in, w, b})) all.push_back(again);
+        return all;
+    };
+    const Loss losses[]{[&](const D& y) { return sum(y * c); },        // the cotangent is held by nobody else,
+                        [&](const D& y) { return sum((y + b) * c); },  // is that of b, too,
+                        [&](const D& y) {
+                            return sum(reshape(y, {50, 33}) * reshape(c, {50, 33}));
+                        },
+                        [&](const D& y) { return sum(y * y); },
+                        [&](const D& y) { return sum(rms_norm(y) * c) + sum(y); }};
+    for (const Loss& loss_of : losses) {
+        for (const bool keep : {false, true}) {
+            const auto fused = gradients(true, keep, loss_of), composed = gradients(false, keep, loss_of);
+            REQUIRE(fused.size() == composed.size());
+            for (std::size_t i = 0; i < fused.size(); ++i)
+                CHECK(std::ranges::equal(fused[i].values(), composed[i].values()));
+        }
     }
 }
 
