@@ -9,7 +9,7 @@
 namespace xtape {
 
 double clip_factor(double norm, double max) {
-    if (!(max > 0)) throw ValueError(fmt::format("clip_grad_norm: max must be above 0: max is {}", max));
+    if (!(max > 0)) throw ValueError(fmt::format("clip_factor: max must be above 0: max is {}", max));
     return std::isfinite(norm) && norm > max ? max / norm : 1;
 }
 
@@ -28,6 +28,7 @@ template <Real T> double grad_norm(const std::vector<nn::Named<T>>& parameters) 
 }
 
 template <Real T> double clip_grad_norm(const std::vector<nn::Named<T>>& parameters, double max) {
+    if (!(max > 0)) throw ValueError(fmt::format("clip_grad_norm: max must be above 0: max is {}", max));
     const double norm = grad_norm(parameters), factor = clip_factor(norm, max);
     if (factor != 1) scale_grad(parameters, factor);
     return norm;

@@ -16,8 +16,9 @@ template <Real T> void scale_grad(const std::vector<nn::Named<T>>& parameters, d
 /// √(Σ g²) over all gradients of a model, summed in double in a fixed order.
 template <class M> double grad_norm(const M& model) { return detail::grad_norm(nn::detail::collect(model, false)); }
 
-/// What clip_grad_norm multiplies gradients of that norm by, for an optimizer that does so in its own pass:
-/// `adamw.step(clip_factor(grad_norm(model), 1))`. Throws ValueError for a max that is not above 0.
+/// What clip_grad_norm multiplies gradients of that norm by (1 up to max, and where it is not finite), for an optimizer
+/// that does so in its own pass: `adamw.step(clip_factor(grad_norm(model), 1))`. Throws ValueError for a max that is
+/// not above 0.
 double clip_factor(double norm, double max);
 
 /// Multiplies all gradients by max / norm when their global norm is above max, and returns the norm before. A norm that
