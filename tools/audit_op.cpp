@@ -62,7 +62,7 @@ template <Real T> struct OpModel {
 
 /// Weights of norms are drawn N(1, 0.3²), a scan's decays between 0.5 and 1, all else N(0, 1).
 double draw_value(const std::string& op, const std::string& operand, nn::Rng& rng) {
-    if (operand == "weight" && op != "linear") return 1 + 0.3 * rng.normal();
+    if (operand == "weight" && !op.starts_with("linear")) return 1 + 0.3 * rng.normal();
     if (op == "causal_scan" && operand == "a") return 0.5 + 0.5 * rng.uniform();
     return rng.normal();
 }

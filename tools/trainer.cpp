@@ -107,12 +107,12 @@ void save_weights(Learner& learner, const Course& course, const std::filesystem:
     nn::save_arrays(path, weights, {{"step", std::to_string(course.step)}});
 }
 
-/// Throws TrainingFailed where the last update left a weight that is NaN or infinite: what has been saved stays.
+/// Throws TrainingFailed where an update has left a weight that is NaN or infinite: what has been saved stays.
 void check_weights(Learner& learner, const Course& course) {
     for (const auto& [name, parameter] : learner.parameters()) {
         if (std::ranges::all_of(parameter->values(), [](float v) { return std::isfinite(v); })) continue;
         throw TrainingFailed(
-            fmt::format("train: the update of step {} left {} not finite; take a lower --lr", course.step, name));
+            fmt::format("train: after step {}, {} is not finite; take a lower --lr", course.step, name));
     }
 }
 
@@ -121,7 +121,7 @@ std::optional<double> validate(Learner& learner, Course& course, const RunFolder
     check_weights(learner, course);
     const std::optional<double> loss = learner.validate();
     if (loss && !std::isfinite(*loss))
-        throw TrainingFailed(fmt::format("train: the validation loss after step {} is not finite", course.step));
+        fmt::print(stderr, "xtape: train: the validation loss after step {} is not finite\n", course.step);
     if (loss && *loss < course.best_validation) {
         course.best_validation = *loss;
         save_weights(learner, course, run.file("best.safetensors"));
@@ -375,7 +375,7 @@ void check_memory(Index parameters) {
     constexpr double gibibyte = 1 << 30;
     const double wanted = 4.0 * sizeof(float) * static_cast<double>(parameters);
     const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-    if (wanted > there)
+    if (there > 0 && wanted > there)
         throw UsageError(
             fmt::format("{} parameters with their gradients and moments take {:.1f} GiB, this machine has {:.1f}; "
                         "choose a smaller model",

@@ -84,7 +84,7 @@ struct TrainResult {
     bool interrupted = false;
 };
 
-/// A loss that is not finite, with the op that made it; the command exits with 1.
+/// A loss, gradient or weight that is not finite; of a loss, with the op that made it. The command exits with 1.
 class TrainingFailed : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;

@@ -27,11 +27,15 @@ template <class T> Tensor<T> row(const std::vector<double>& values) {
 }  // namespace
 
 void GateConfig::check() const {
-    const std::pair<const char*, int> sizes[] = {{"vocab", vocab}, {"dim", dim}, {"layers", layers},
-                                                 {"heads", heads}, {"ffn", ffn}, {"context", context}};
-    for (const auto& [name, size] : sizes) {
-        if (size < 1 || size > 1 << 24)
-            throw ValueError(fmt::format("gate: {} must be from 1 to {}: it is {}", name, 1 << 24, size));
+    struct Size {
+        const char* name;
+        int size, most;
+    };
+    for (const auto& [name, size, most] :
+         {Size{"vocab", vocab, 1 << 24}, Size{"dim", dim, 1 << 17}, Size{"layers", layers, 1 << 12},
+          Size{"heads", heads, 1 << 17}, Size{"ffn", ffn, 1 << 20}, Size{"context", context, 1 << 24}}) {
+        if (size < 1 || size > most)
+            throw ValueError(fmt::format("gate: {} must be from 1 to {}: it is {}", name, most, size));
     }
     if (dim % heads != 0)
         throw ValueError(fmt::format("gate: heads must divide dim: heads is {}, dim is {}", heads, dim));

@@ -111,10 +111,10 @@ LlamaConfig hugging_face_config(const std::filesystem::path& path) {
             throw FileError(fmt::format("the model is `{}`, not llama", type));
         if (all.contains("rope_scaling") && !all.at("rope_scaling").is_null())
             throw FileError("scaled rotary positions (rope_scaling) are not supported");
-        if (const auto act = json.value<std::string>("hidden_act", "silu"); act != "silu")
+        if (const auto act = json.value<std::string>("hidden_act", "silu"); act != "silu" && act != "swish")
             throw FileError(fmt::format("the FFN's activation is `{}`, not silu", act));
-        const auto& with_theta = all.contains("rope_parameters") ? all.at("rope_parameters") : all;
-        const nn::Members rope(with_theta);
+        const bool has_rope = all.contains("rope_parameters") && !all.at("rope_parameters").is_null();
+        const nn::Members rope(has_rope ? all.at("rope_parameters") : all);
         if (const auto type = rope.value<std::string>("rope_type", "default"); type != "default")
             throw FileError(fmt::format("scaled rotary positions (rope_type `{}`) are not supported", type));
         const int heads = json.at("num_attention_heads");
@@ -125,7 +125,7 @@ LlamaConfig hugging_face_config(const std::filesystem::path& path) {
                            .kv_heads = json.value("num_key_value_heads", heads),
                            .ffn = json.at("intermediate_size"),
                            .context = json.value("max_position_embeddings", 2048),
-                           .rope_theta = rope.value("rope_theta", 10000.0),
+                           .rope_theta = rope.value("rope_theta", json.value("rope_theta", 10000.0)),
                            .norm_eps = json.value("rms_norm_eps", 1e-6),
                            .tied = json.value("tie_word_embeddings", false),
                            .rope = RopeForm::half_split}

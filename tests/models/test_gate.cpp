@@ -134,7 +134,7 @@ TEST_CASE("gate: predicting records nothing on a tape") {
 TEST_CASE("gate: settings and examples that do not fit are refused in one sentence") {
     nn::Rng rng(1);
     CHECK_THROWS_WITH(Gate<float>({.dim = 18, .heads = 4}, rng), "gate: heads must divide dim: heads is 4, dim is 18");
-    CHECK_THROWS_WITH(Gate<float>({.layers = 0}, rng), "gate: layers must be from 1 to 16777216: it is 0");
+    CHECK_THROWS_WITH(Gate<float>({.layers = 0}, rng), "gate: layers must be from 1 to 4096: it is 0");
     CHECK_THROWS_WITH(Gate<float>({.ln_eps = 0}, rng), "gate: ln_eps must be above 0: it is 0");
     const auto gate = nn::build<Gate<float>>(tiny, 1);
     CHECK_THROWS_WITH(gate.predict(std::vector<std::int32_t>(7)),

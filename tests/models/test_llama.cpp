@@ -230,6 +230,10 @@ TEST_CASE("llama: a Hugging Face folder is read") {
     CHECK_THROWS_WITH(models::read_hugging_face(folder.path), Contains("rope_type `llama3`"));
     write_hugging_face(folder.path, model, R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5})");
     CHECK(models::read_hugging_face(folder.path).config().rope_theta == 5e5);
+    write_hugging_face(folder.path, model, R"(, "rope_theta": 3e5, "rope_parameters": {"rope_type": "default"})");
+    CHECK(models::read_hugging_face(folder.path).config().rope_theta == 3e5);
+    write_hugging_face(folder.path, model, R"(, "rope_theta": 3e5, "rope_parameters": null, "hidden_act": "swish")");
+    CHECK(models::read_hugging_face(folder.path).config().rope_theta == 3e5);
     write_hugging_face(folder.path, model, R"(, "tie_word_embeddings": "yes")");
     CHECK_THROWS_AS(models::read_hugging_face(folder.path), FileError);
     config.ffn = 40;

@@ -131,7 +131,7 @@ TEST_CASE("a course that went astray exits with 1, and the last good checkpoint 
     const std::string model = weights(run), course = xtape::nn::read_file(run + "/optimizer.safetensors");
     const Outcome astray = xtape_command(train(run, {"--resume", "--steps", "9", "--lr", "1e39", "--save-every", "1"}));
     CHECK(astray.status == 1);
-    CHECK_THAT(astray.error, Contains("train: the update of step 6 left wte not finite; take a lower --lr"));
+    CHECK_THAT(astray.error, Contains("train: after step 6, wte is not finite; take a lower --lr"));
     CHECK(weights(run) == model);
     CHECK(xtape::nn::read_file(run + "/optimizer.safetensors") == course);
     CHECK(xtape_command(train(run, {"--resume", "--steps", "9", "--lr", "0.01"})).status == 0);
