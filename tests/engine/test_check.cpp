@@ -8,6 +8,8 @@
 #include <cmath>
 #include <sstream>
 
+namespace test_check {
+
 namespace {
 
 using namespace xtape;
@@ -286,3 +288,5 @@ TEST_CASE("measure: the error of a whole tensor, not of its elements") {
     CHECK(place_of(5, {2, 3}) == "[1, 2]");
     CHECK(place_of(0, {}) == "[]");
 }
+
+}  // namespace test_check

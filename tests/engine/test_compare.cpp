@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+namespace test_compare {
+
 namespace {
 
 using namespace xtape;
@@ -313,3 +315,5 @@ TEST_CASE("noise_of: relative to the largest element") {
     const double truth[] = {1, 2};
     CHECK(noise_of(a, truth) == Approx(0.25));
 }
+
+}  // namespace test_compare

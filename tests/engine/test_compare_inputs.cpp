@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+namespace test_compare_inputs {
+
 namespace {
 
 using namespace xtape;
@@ -251,3 +253,5 @@ TEST_CASE("compare: where the tape overflows in f32, that is no noise floor that
     };
     CHECK_FALSE(compare(forward, nothing, {Tensor<double>({2}, {100.0, 99.0})}));
 }
+
+}  // namespace test_compare_inputs

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+namespace test_departure {
+
 namespace {
 
 using namespace xtape;
@@ -135,3 +137,5 @@ TEST_CASE("first_departure_of_values: names the first op of the forward whose va
     CHECK(first_departure_of_values(all, values)->ops ==
           std::vector<std::string>{"layers.1.rms_norm", "layers.1.matmul.0"});
 }
+
+}  // namespace test_departure

@@ -3,6 +3,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
 
+namespace test_diagnose {
+
 namespace {
 
 using namespace xtape;
@@ -83,3 +85,5 @@ TEST_CASE("judge: one factor in all gradients is said whatever was not checked, 
     const Evidence small[]{{"a", {2}, {1, 2}, {3e-5, 6e-5}, 0, {}}, {"b", {2}, {2, 5}, {1e-4, 2.5e-4}, 0, {}}};
     CHECK(judge(small, {}).notes.empty());
 }
+
+}  // namespace test_diagnose

@@ -17,6 +17,8 @@
 #include <omp.h>
 #endif
 
+namespace test_gemm {
+
 using xtape::kernels::Gemm;
 using xtape::kernels::Index;
 
@@ -248,3 +250,5 @@ TEST_CASE("gemm_bf16: near the f32 product, whatever is transposed, added or thr
         }
     }
 }
+
+}  // namespace test_gemm

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+namespace test_hypotheses {
+
 namespace {
 
 using namespace xtape;
@@ -466,3 +468,5 @@ TEST_CASE("compare: a norm whose input is broadcast in a sum is not taken for a 
     };
     CHECK_FALSE(compare(forward, backward, {uniform({1, 4}, -1, 1, 1), uniform({3, 4}, -1, 1, 2)}));
 }
+
+}  // namespace test_hypotheses

@@ -14,6 +14,8 @@
 
 #include <rapidcheck.h>
 
+namespace test_laws {
+
 namespace {
 
 using namespace xtape;
@@ -383,3 +385,5 @@ TEMPLATE_TEST_CASE("laws: a replay computes the same bits, forward and backward"
             if (expected.dx[i]) CHECK(same_bits(dx[i], expected.dx[i]));
     });
 }
+
+}  // namespace test_laws

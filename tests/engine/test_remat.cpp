@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+namespace test_remat {
+
 namespace {
 
 using namespace xtape;
@@ -168,3 +170,5 @@ TEST_CASE("recompute: what a tape for replay needs is kept") {
     tape.replay();
     CHECK(same_bits(tape.value(y), silu(tape.value(x))));
 }
+
+}  // namespace test_remat

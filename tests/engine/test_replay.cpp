@@ -3,6 +3,8 @@
 #include <xtape/engine/tape.hpp>
 #include <xtape/tests/catch.hpp>
 
+namespace test_replay {
+
 namespace {
 
 using namespace xtape;
@@ -195,3 +197,5 @@ TEST_CASE("record: a check finds the options and indices of an op that it knows"
     CHECK(record.index_input(0) == detail::no_value);
     CHECK(tape.index_at(record.index_input(1)).current.item() == 5);
 }
+
+}  // namespace test_replay

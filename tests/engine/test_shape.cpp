@@ -2,6 +2,8 @@
 #include <xtape/engine/shape.hpp>
 #include <xtape/tests/catch.hpp>
 
+namespace test_shape {
+
 namespace {
 
 using namespace xtape;
@@ -75,3 +77,5 @@ TEST_CASE("broadcast: the rule of NumPy") {
     CHECK_THROWS_WITH(broadcast("mul", {0, 3}, {2, 3}),
                       "mul: shapes do not broadcast at axis 0 (0 against 2): a is [0, 3], b is [2, 3]");
 }
+
+}  // namespace test_shape

@@ -7,6 +7,8 @@
 #include <limits>
 #include <thread>
 
+namespace test_tape {
+
 namespace {
 
 using namespace xtape;
@@ -581,3 +583,5 @@ TEST_CASE("profile: time, calls and memory by op and scope") {
     CHECK(row->backward_seconds > 0);
     CHECK(row->kept_bytes >= 3 * 8000);
 }
+
+}  // namespace test_tape

@@ -9,6 +9,8 @@
 #include <sstream>
 #include <thread>
 
+namespace test_tensor {
+
 namespace {
 
 using namespace xtape;
@@ -254,3 +256,5 @@ TEST_CASE("pool: each thread has its own") {
     CHECK(in_use > 0);
     CHECK(in_use < 1000);
 }
+
+}  // namespace test_tensor

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_trajectory {
+
 using namespace xtape;
 
 namespace {
@@ -228,3 +230,5 @@ TEST_CASE("compare_trajectories: runs, starts and shapes that do not fit are ref
     CHECK_THROWS_WITH(compare_trajectories(cut, right, start),
                       "compare_trajectories: gradient of w has 3 elements: its shape is [4]");
 }
+
+}  // namespace test_trajectory

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+namespace test_xtape_compare {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -154,3 +156,5 @@ TEST_CASE("xtape_compare and xtape_gradcheck: wrong usage and a loss that throws
     CHECK(xtape_row_count(nullptr) == 0);
     xtape_free(nullptr);
 }
+
+}  // namespace test_xtape_compare

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-namespace xtape::reference {
+namespace xtape::test {
 
 using Values = std::vector<double>;
 
@@ -64,4 +64,4 @@ double slope_error(Values& values, const Values& gradient, auto&& loss, std::mt1
     return std::abs(difference) / std::sqrt(dot(gradient, gradient) / double(gradient.size()));
 }
 
-}  // namespace xtape::reference
+}  // namespace xtape::test

@@ -5,6 +5,7 @@
 #include <xtape/tests/reference/kernels.hpp>
 
 #include "../catch.hpp"
+#include "differences.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -14,14 +15,7 @@
 
 namespace xtape::test {
 
-using Values = std::vector<double>;
 using Inputs = std::vector<Values>;
-
-inline double dot(const Values& a, const Values& b) {
-    double sum = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-    return sum;
-}
 
 inline Values normals(std::size_t n, std::uint64_t seed, double deviation = 1) {
     std::mt19937_64 random(seed);
@@ -29,24 +23,6 @@ inline Values normals(std::size_t n, std::uint64_t seed, double deviation = 1) {
     Values values(n);
     for (double& value : values) value = normal(random);
     return values;
-}
-
-/// max |a − b| over max |b|; NaN where a difference is.
-template <class A, class B> double relative_error(const std::vector<A>& a, const std::vector<B>& b) {
-    double difference = 0, largest = 0;
-    for (std::size_t i = 0; i < b.size(); ++i) {
-        const double here = std::abs(double(a[i]) - double(b[i]));
-        if (std::isnan(here)) return here;
-        difference = std::max(difference, here);
-        largest = std::max(largest, std::abs(double(b[i])));
-    }
-    return difference / largest;
-}
-
-/// Derivative of `loss` at 0 by central differences with step e, by Richardson from steps e and e/2: error O(e⁴).
-double slope(auto&& loss, double e) {
-    const auto central = [&](double step) { return (loss(step) - loss(-step)) / (2 * step); };
-    return (4 * central(e / 2) - central(e)) / 3;
 }
 
 /// Checks the gradient of the smooth `loss(x)` along two random directions of length 1, to `tolerance` of the

@@ -9,6 +9,8 @@
 #include <numeric>
 #include <set>
 
+namespace test_corpus {
+
 using namespace xtape;
 using models::Text;
 using models::TextCorpus;
@@ -140,3 +142,5 @@ TEST_CASE("built-in prose: at least 60 kB of lines that do not repeat, in printa
 TEST_CASE("built-in prose: it has more than 1,500 different words") {
     CHECK(Tokenizer::words(models::built_in_text()).vocab() > 1500);
 }
+
+}  // namespace test_corpus

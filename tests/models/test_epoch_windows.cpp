@@ -3,6 +3,8 @@
 
 #include <set>
 
+namespace test_epoch_windows {
+
 using namespace xtape;
 using models::EpochWindows;
 using models::Window;
@@ -59,3 +61,5 @@ TEST_CASE("epoch windows: a text that is shorter than a window is one") {
     CHECK_THROWS_WITH(EpochWindows({0, 1}, 64, 8, 1),
                       "windows: 8 windows of 64 tokens, a batch, of 1 tokens are not possible");
 }
+
+}  // namespace test_epoch_windows

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <set>
 
+namespace test_gate {
+
 using namespace xtape;
 using models::Gate;
 using models::GateBatch;
@@ -146,3 +148,5 @@ TEST_CASE("gate: settings and examples that do not fit are refused in one senten
     CHECK_THROWS_WITH(models::pack(std::span(&example, 1)),
                       "gate: label and weight must be finite: those of example 0 are 1 and nan");
 }
+
+}  // namespace test_gate

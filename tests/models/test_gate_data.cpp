@@ -9,6 +9,8 @@
 #include <map>
 #include <set>
 
+namespace test_gate_data {
+
 using namespace xtape;
 using models::Confusion;
 using models::GateExample;
@@ -157,3 +159,5 @@ TEST_CASE("metrics: precision and recall are those of allow, and convergence nee
     CHECK(Confusion{.allow_allow = 950, .allow_block = 50}.converged());
     CHECK_FALSE(Confusion{.allow_allow = 949, .allow_block = 51}.converged());
 }
+
+}  // namespace test_gate_data

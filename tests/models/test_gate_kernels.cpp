@@ -6,6 +6,8 @@
 #include <cmath>
 #include <vector>
 
+namespace test_gate_kernels {
+
 using namespace xtape::reference;
 using namespace xtape::test;
 
@@ -151,3 +153,5 @@ TEST_CASE("reference binary cross entropy: logits are exact at any size, probabi
         CHECK(dp[0] == 0);
     }
 }
+
+}  // namespace test_gate_kernels

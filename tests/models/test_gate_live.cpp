@@ -8,6 +8,8 @@
 #include <cmath>
 #include <thread>
 
+namespace test_gate_live {
+
 using namespace xtape;
 using models::Gate;
 using models::GateBatch;
@@ -113,3 +115,5 @@ TEST_CASE("live gate: predictions while it learns are of one version or another,
     CHECK_FALSE(mixed);
     CHECK(live.predict(call) == expected.back());
 }
+
+}  // namespace test_gate_live

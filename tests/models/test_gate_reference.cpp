@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+namespace test_gate_reference {
+
 using namespace xtape::reference;
 using namespace xtape::test;
 
@@ -329,3 +331,5 @@ TEST_CASE("gate reference: ten steps of AdamW on one batch lower the loss at eac
     }
     CHECK(std::ranges::is_sorted(losses, std::greater<>{}));
 }
+
+}  // namespace test_gate_reference

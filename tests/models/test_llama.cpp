@@ -14,6 +14,8 @@
 
 #include <sys/wait.h>
 
+namespace test_llama {
+
 namespace {
 
 using namespace xtape;
@@ -265,3 +267,5 @@ TEST_CASE("llama: a Hugging Face folder gives the logits that PyTorch computes")
     for (Index i = 0; i < truth.size(); ++i) worst = std::max(worst, std::abs(logits.data()[i] - truth.data()[i]));
     CHECK(worst < 1e-4f);
 }
+
+}  // namespace test_llama

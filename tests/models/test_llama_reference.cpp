@@ -12,7 +12,10 @@
 #include <string>
 #include <vector>
 
+namespace test_llama_reference {
+
 using namespace xtape::reference;
+using namespace xtape::test;
 
 namespace {
 
@@ -393,3 +396,5 @@ TEST_CASE("llama reference: what does not fit is refused with a reason") {
                       "llama: a batch needs one position with a target or more");
     CHECK_THROWS_WITH(run(config, random_batch({2, 10})), "llama: sequence 1 is longer than the context of 9");
 }
+
+}  // namespace test_llama_reference

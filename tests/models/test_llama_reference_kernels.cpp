@@ -9,7 +9,10 @@
 #include <utility>
 #include <vector>
 
+namespace test_llama_reference_kernels {
+
 using namespace xtape::reference;
+using namespace xtape::test;
 
 namespace {
 
@@ -265,3 +268,5 @@ TEST_CASE("reference grouped attention: scores of thousands stay finite, a seque
         CHECK(std::abs(out.dq[5][c]) < 1e-9);
     }
 }
+
+}  // namespace test_llama_reference_kernels

@@ -9,6 +9,8 @@
 
 #include <cmath>
 
+namespace test_lrnn {
+
 using namespace xtape;
 using Catch::Matchers::Contains;
 using models::Batch;
@@ -233,3 +235,5 @@ TEST_CASE("lrnn: sizes that do not fit are refused in one sentence") {
     CHECK_THROWS_WITH((LrnnConfig{.label_smoothing = 1}.checked()),
                       "lrnn: label_smoothing must be at least 0 and below 1: it is 1");
 }
+
+}  // namespace test_lrnn

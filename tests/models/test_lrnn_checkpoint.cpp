@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+namespace test_lrnn_checkpoint {
+
 using namespace xtape;
 using Catch::Matchers::Contains;
 using models::Lrnn;
@@ -178,3 +180,5 @@ TEST_CASE("lrnn checkpoint: what a version has no form for is refused") {
     CHECK_FALSE(models::is_lrnn_checkpoint(folder / "a"));
     CHECK_THROWS_WITH(models::read_lrnn_checkpoint(folder / "a"), Contains("No such file"));
 }
+
+}  // namespace test_lrnn_checkpoint

@@ -7,6 +7,8 @@
 
 #include <limits>
 
+namespace test_lrnn_kernels {
+
 using namespace xtape::reference;
 using namespace xtape::test;
 
@@ -312,3 +314,5 @@ TEST_CASE(
                 return smoothed_cross_entropy_forward(rows_of(moved), targets.data(), smoothing);
             });
 }
+
+}  // namespace test_lrnn_kernels

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+namespace test_lrnn_reference {
+
 using namespace xtape::reference;
 using namespace xtape::test;
 
@@ -332,3 +334,5 @@ TEST_CASE("lrnn reference: ten steps of Adam on one batch lower the loss at each
     }
     CHECK(std::ranges::is_sorted(losses, std::greater<>{}));
 }
+
+}  // namespace test_lrnn_reference

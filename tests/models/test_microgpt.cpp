@@ -9,6 +9,8 @@
 
 #include <cmath>
 
+namespace test_microgpt {
+
 using namespace xtape;
 using models::Batch;
 using models::Microgpt;
@@ -116,3 +118,5 @@ TEST_CASE("microgpt: sizes that do not fit are refused in one sentence") {
     CHECK_THROWS_WITH(model.next(2, cache), "microgpt: position 2 is beyond the block of 2");
     CHECK_THROWS_WITH(models::pack(Sequences{{0}}), "pack: a sequence of 1 tokens has nothing to predict");
 }
+
+}  // namespace test_microgpt

@@ -12,7 +12,10 @@
 #include <string>
 #include <vector>
 
+namespace test_microgpt_reference {
+
 using namespace xtape::reference;
+using namespace xtape::test;
 
 namespace {
 
@@ -294,3 +297,5 @@ TEST_CASE("reference adam: ten steps on one batch start near ln 27 and lower the
     CHECK(losses.front() == Approx(std::log(27.0)).epsilon(0.05));
     CHECK(std::ranges::is_sorted(losses, std::greater<>{}));
 }
+
+}  // namespace test_microgpt_reference

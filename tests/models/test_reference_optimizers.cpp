@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+namespace test_reference_optimizers {
+
 using namespace xtape::reference;
 
 TEST_CASE("reference adam: two steps are those of the formula") {
@@ -64,3 +66,5 @@ TEST_CASE("reference clip: by the squared norm, as a fault, it clips earlier and
     CHECK(gradients[0].values[0] == Approx(1.2));
     CHECK(gradients[0].values[1] == Approx(-1.6));
 }
+
+}  // namespace test_reference_optimizers

@@ -11,6 +11,8 @@
 #include <numeric>
 #include <set>
 
+namespace test_text {
+
 using namespace xtape;
 using models::NameTokenizer;
 using Tokens = std::vector<std::int32_t>;
@@ -152,3 +154,5 @@ TEST_CASE("sampler: options out of range and broken logits are refused") {
     const std::vector<float> broken{0, std::numeric_limits<float>::quiet_NaN()};
     CHECK_THROWS_WITH(models::sample(broken, {}, rng), "sample: the logits are not finite; the model is broken");
 }
+
+}  // namespace test_text

@@ -11,6 +11,8 @@
 #include <limits>
 #include <set>
 
+namespace test_tokenizer {
+
 using namespace xtape;
 using models::Text;
 using models::Tokenizer;
@@ -316,3 +318,5 @@ TEST_CASE("tokenizer.bin: a damaged file is refused or read as a tokenizer, neve
         }
     }
 }
+
+}  // namespace test_tokenizer

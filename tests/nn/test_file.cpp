@@ -5,6 +5,8 @@
 
 #include <sys/stat.h>
 
+namespace test_file {
+
 using namespace xtape;
 
 TEST_CASE("file: what is written is read back") {
@@ -62,3 +64,5 @@ TEST_CASE("file: a write that fails changes nothing") {
                       "write: " + (folder / "taken").string() + ": Is a directory");
     CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }
+
+}  // namespace test_file

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <vector>
 
+namespace test_init {
+
 using namespace xtape;
 
 TEST_CASE("rng: the integers of a seed are fixed") {
@@ -97,3 +99,5 @@ TEST_CASE("init: shapes and constants") {
     CHECK(nn::normal<double>({1}, rng, 0).item() == 0);
     CHECK(nn::constant<double>({2}, 1.5).values()[1] == 1.5);
 }
+
+}  // namespace test_init

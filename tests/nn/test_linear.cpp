@@ -2,6 +2,8 @@
 #include <xtape/nn/module.hpp>
 #include <xtape/tests/catch.hpp>
 
+namespace test_linear {
+
 using namespace xtape;
 
 TEST_CASE("linear: y = x W + b, whichever way the weight lies") {
@@ -45,3 +47,5 @@ TEST_CASE("embedding: rows at ids") {
     CHECK(rows.values()[1] == embedding.weight.values()[9]);
     CHECK(rows.values()[2] == embedding.weight.values()[0]);
 }
+
+}  // namespace test_linear

@@ -4,6 +4,8 @@
 #include <memory>
 #include <optional>
 
+namespace test_module {
+
 using namespace xtape;
 using Catch::Matchers::Equals;
 
@@ -165,3 +167,5 @@ TEST_CASE("build: a forgotten parameter is named as well as it can be") {
                       "build: each_parameter does not visit a parameter that the model constructs: "
                       "number 2 of 7, next after table, is [1, 2]");
 }
+
+}  // namespace test_module

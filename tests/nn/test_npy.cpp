@@ -3,6 +3,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/nn/temporary_folder.hpp>
 
+namespace test_npy {
+
 namespace {
 
 using namespace xtape;
@@ -83,3 +85,5 @@ TEST_CASE("npy: a broken file is refused with one sentence") {
         error(changed);
     }
 }
+
+}  // namespace test_npy

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <limits>
 
+namespace test_safetensors {
+
 using namespace xtape;
 using Catch::Matchers::Equals;
 
@@ -255,3 +257,5 @@ TEST_CASE("safetensors: int32 arrays come back") {
     CHECK(file.entries()[0].dtype == nn::SafetensorsFile::Dtype::i32);
     CHECK_THAT(file.tensor<double>("tokens").values()[2], Catch::Matchers::WithinULP(-1.0, 0));
 }
+
+}  // namespace test_safetensors

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+namespace test_xtape_compare_export {
+
 using namespace xtape;
 
 namespace {
@@ -78,3 +80,5 @@ TEST_CASE("xtape_read: an array of a file as the type that is asked for") {
     CHECK(xtape_read(file.c_str(), "b", static_cast<xtape_dtype>(3), f32.data(), 3) == 1);
     CHECK(xtape_read("/nowhere", "b", XTAPE_F32, f32.data(), 3) == 1);
 }
+
+}  // namespace test_xtape_compare_export

@@ -3,6 +3,8 @@
 #include <xtape/tests/nn/temporary_folder.hpp>
 #include <xtape/tests/optim/course.hpp>
 
+namespace test_adam {
+
 using namespace xtape;
 
 namespace {
@@ -173,3 +175,5 @@ TEST_CASE("adam: a setting out of its range is refused") {
     CHECK_THROWS_WITH(Adam(model, {.eps = NAN}), "adam: eps must be at least 0: eps is nan");
     CHECK_THROWS_WITH(AdamW(model, {.weight_decay = -1}), "adam: weight_decay must be at least 0: weight_decay is -1");
 }
+
+}  // namespace test_adam

@@ -6,6 +6,8 @@
 
 #include <limits>
 
+namespace test_gradients {
+
 using namespace xtape;
 
 namespace {
@@ -116,3 +118,5 @@ TEST_CASE("scale_grad: a gradient that someone holds keeps its values") {
     scale_grad(model, 2);
     CHECK(held.values()[0] == before);
 }
+
+}  // namespace test_gradients

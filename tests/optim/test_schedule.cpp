@@ -1,6 +1,8 @@
 #include <xtape/optim/schedule.hpp>
 #include <xtape/tests/catch.hpp>
 
+namespace test_schedule {
+
 using namespace xtape;
 
 TEST_CASE("schedule: constant") {
@@ -34,3 +36,5 @@ TEST_CASE("schedule: a warm-up as long as the course") {
     CHECK(schedule(4) == 1);
     CHECK(schedule(5) == Approx(0.1));
 }
+
+}  // namespace test_schedule

@@ -2,6 +2,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/optim/course.hpp>
 
+namespace test_sgd {
+
 using namespace xtape;
 
 namespace {
@@ -67,3 +69,5 @@ TEST_CASE("sgd: a setting out of its range is refused") {
     CHECK_THROWS_WITH(SGD(model, {.nesterov = true}), "sgd: nesterov needs a momentum: momentum is 0");
     CHECK_THROWS_WITH(SGD(model, {.weight_decay = -1}), "sgd: weight_decay must be at least 0: weight_decay is -1");
 }
+
+}  // namespace test_sgd

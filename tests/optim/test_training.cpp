@@ -7,6 +7,8 @@
 
 #include <cmath>
 
+namespace test_training {
+
 using namespace xtape;
 
 namespace {
@@ -61,3 +63,5 @@ TEST_CASE("training: a step while a record waits for its replay is refused") {
     CHECK_THROWS_WITH(adamw.step(),
                       Catch::Matchers::StartsWith("write: a record that is not replayed reads this parameter"));
 }
+
+}  // namespace test_training

@@ -87,6 +87,20 @@ template <class T> void sigmoid_backward(std::vector<T>& dx, const std::vector<T
     for (std::size_t i = 0; i < dy.size(); ++i) dx[i] += dy[i] * y[i] * (1 - y[i]);  // y = σ(x)
 }
 
+/// SwiGLU: y = silu(g) ⊙ u, silu(g) = g σ(g).
+template <class T> void swiglu_forward(Matrix<T>& y, const Matrix<T>& g, const Matrix<T>& u) {
+    for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] = g.values[i] * sigmoid(g.values[i]) * u.values[i];
+}
+
+template <class T>
+void swiglu_backward(Matrix<T>& dg, Matrix<T>& du, const Matrix<T>& dy, const Matrix<T>& g, const Matrix<T>& u) {
+    for (std::size_t i = 0; i < dy.values.size(); ++i) {
+        const T x = g.values[i], s = sigmoid(x);
+        dg.values[i] += dy.values[i] * u.values[i] * s * (1 + x * (1 - s));  // y = g σ(g) u
+        du.values[i] += dy.values[i] * x * s;                                // y = g σ(g) u
+    }
+}
+
 /// Linear: y = x W, W in x out.
 template <class T> void linear_forward(Matrix<T>& y, const Matrix<T>& x, const Matrix<T>& w) {
     for (int t = 0; t < y.rows; ++t)

@@ -123,20 +123,6 @@ void rope_backward(Matrix<T>& dx, const Matrix<T>& dy, int width, Pairs pairs, d
             }
 }
 
-/// SwiGLU: y = silu(g) ⊙ u, silu(g) = g σ(g).
-template <class T> void swiglu_forward(Matrix<T>& y, const Matrix<T>& g, const Matrix<T>& u) {
-    for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] = g.values[i] * sigmoid(g.values[i]) * u.values[i];
-}
-
-template <class T>
-void swiglu_backward(Matrix<T>& dg, Matrix<T>& du, const Matrix<T>& dy, const Matrix<T>& g, const Matrix<T>& u) {
-    for (std::size_t i = 0; i < dy.values.size(); ++i) {
-        const T x = g.values[i], s = sigmoid(x);
-        dg.values[i] += dy.values[i] * u.values[i] * s * (1 + x * (1 - s));  // y = g σ(g) u
-        du.values[i] += dy.values[i] * x * s;                                // y = g σ(g) u
-    }
-}
-
 /// The heads of grouped-query attention: query head i reads key and value head ⌊i key_heads / query_heads⌋.
 struct HeadGroups {
     int query_heads, key_heads;

@@ -247,22 +247,6 @@ void wkv_backward(Matrix<T>& dnum, Matrix<T>& dden, Matrix<T>& dkv, Matrix<T>& d
         }
 }
 
-/// SwiGLU: y = silu(gate) ⊙ up, silu(x) = x σ(x).
-template <class T> void swiglu_forward(Matrix<T>& y, const Matrix<T>& gate, const Matrix<T>& up) {
-    for (std::size_t i = 0; i < y.values.size(); ++i)
-        y.values[i] = gate.values[i] * sigmoid(gate.values[i]) * up.values[i];
-}
-
-template <class T>
-void swiglu_backward(Matrix<T>& dgate, Matrix<T>& dup, const Matrix<T>& dy, const Matrix<T>& gate,
-                     const Matrix<T>& up) {
-    for (std::size_t i = 0; i < dy.values.size(); ++i) {
-        const T x = gate.values[i], s = sigmoid(x);
-        dgate.values[i] += dy.values[i] * up.values[i] * s * (1 + x * (1 - s));  // y = x σ(x) ⊙ up
-        dup.values[i] += dy.values[i] * x * s;                                   // y = x σ(x) ⊙ up
-    }
-}
-
 /// Label-smoothed cross entropy: loss = mean over rows of −Σ_j q_j log softmax(z_t)_j, q = (1 − ε) onehot + ε / V.
 template <class T> T smoothed_cross_entropy_forward(const Matrix<T>& z, const int* targets, T smoothing) {
     T sum = 0;

@@ -14,6 +14,8 @@
 
 #include <algorithm>
 
+namespace test_audit_faults {
+
 namespace {
 
 using namespace xtape::tools;
@@ -149,3 +151,5 @@ TEST_CASE("audit: the command names a fault of the optimizer, and knows which th
           "microgpt-past-activations, overwritten, mean-factor, transposed-weight, double-count, forward-no-norm; in "
           "training clip-squared-norm, decay-in-gradient, no-bias-correction; in the inputs zero-init\n");
 }
+
+}  // namespace test_audit_faults

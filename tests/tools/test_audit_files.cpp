@@ -8,6 +8,8 @@
 #include <cmath>
 #include <map>
 
+namespace test_audit_files {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -328,3 +330,5 @@ TEST_CASE("audit --against --json: names of files that are no UTF-8 do not break
     CHECK(outcome.status == 1);
     CHECK(parse_json(outcome.out).at("agree") == false);
 }
+
+}  // namespace test_audit_files

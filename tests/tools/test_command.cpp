@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+namespace test_command {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -500,3 +502,5 @@ TEST_CASE("flags of numbers say what they take, and take no NaN") {
     CHECK_THAT(xtape_command({"train", "microgpt", "--seed", "-1"}).error,
                Contains("--seed: -1 is not a whole number"));
 }
+
+}  // namespace test_command

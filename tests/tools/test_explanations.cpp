@@ -2,6 +2,8 @@
 
 #include "scratch.hpp"
 
+namespace test_explanations {
+
 namespace {
 
 using xtape::test::Outcome;
@@ -64,3 +66,5 @@ TEST_CASE("audit: rows that have no diagnosis of their own get that of the fault
     REQUIRE(first != std::string::npos);
     CHECK(outcome.out.find("one fault behind a case: " + found, first + 1) == std::string::npos);
 }
+
+}  // namespace test_explanations

@@ -3,6 +3,8 @@
 
 #include <sstream>
 
+namespace test_gate_command {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -193,3 +195,5 @@ TEST_CASE("audit gate: all parameters agree, the keys' bias is vacuous, and a cl
         CHECK((row.at("verdict") == "agree") == (name.rfind("output.", 0) == 0));
     }
 }
+
+}  // namespace test_gate_command

@@ -5,6 +5,8 @@
 
 #include <set>
 
+namespace test_llama_command {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -111,3 +113,5 @@ TEST_CASE("audit llama: a fault is reported at exactly its parameters") {
     CHECK(wrong_parameters("transposed-weight") == std::set<std::string>{"layers.0.wo"});
     CHECK(wrong_parameters("llama-norm-factor").size() == 19);
 }
+
+}  // namespace test_llama_command

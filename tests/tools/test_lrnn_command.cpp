@@ -8,6 +8,8 @@
 #include <random>
 #include <set>
 
+namespace test_lrnn_command {
+
 namespace {
 
 using xtape::test::Outcome;
@@ -290,3 +292,5 @@ TEST_CASE("wrong sizes and flags of lrnn exit with 2 and one line") {
         CHECK_FALSE(std::filesystem::exists(small.path / "run" / "config.json"));
     }
 }
+
+}  // namespace test_lrnn_command

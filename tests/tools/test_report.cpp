@@ -8,6 +8,8 @@
 
 #include <cmath>
 
+namespace test_report {
+
 namespace {
 
 using namespace xtape;
@@ -173,3 +175,5 @@ TEST_CASE("audit: --html writes a page with verdict, cases, parameters and the m
     CHECK_THAT(nn::read_file(scratch / "page.html"), Contains("all parameters agree"));
     CHECK(xtape_command({"audit", "gate", "--html", scratch / "none/page.html"}).status == 3);
 }
+
+}  // namespace test_report

@@ -7,6 +7,8 @@
 
 #include <set>
 
+namespace test_step_commands {
+
 namespace {
 
 using xtape::test::Outcome;
@@ -130,3 +132,5 @@ TEST_CASE("profile and graph agree on the bytes kept, though logits become their
     };
     CHECK(kept("profile", {"--json", "--steps", "1"}) == kept("graph", {"--json"}));
 }
+
+}  // namespace test_step_commands

@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+namespace test_trainer {
+
 namespace {
 
 using namespace xtape;
@@ -120,3 +122,5 @@ TEST_CASE("trainer: a checkpoint every so many epochs, and a resumed epoch count
     CHECK(second(resumed.out) == second(once.out));
     CHECK(rest.value() == whole.value());
 }
+
+}  // namespace test_trainer

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_arithmetic {
+
 namespace {
 
 using namespace xtape;
@@ -212,3 +214,5 @@ TEST_CASE("arithmetic: shapes that do not broadcast are named with the axis at f
     CHECK_THROWS_WITH(where(a, a, b), says("where"));
     CHECK_THROWS_AS(a + b, ShapeError);
 }
+
+}  // namespace test_arithmetic

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+namespace test_attention {
+
 namespace {
 
 using namespace xtape;
@@ -304,3 +306,5 @@ TEST_CASE("causal_attention: errors") {
     CHECK_THROWS_WITH(causal_attention(x, x, x, Indices(Shape{1, 2}, {0, 8}), {.heads = 4}),
                       StartsWith("causal_attention: offsets must be one row of begins and the end: offsets is [1, 2]"));
 }
+
+}  // namespace test_attention

@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+namespace test_dropout {
+
 namespace {
 
 using namespace xtape;
@@ -124,3 +126,5 @@ TEST_CASE("dropout: errors") {
     CHECK_THROWS_WITH(dropout(x, -0.1, {}), StartsWith("dropout: p must be from 0 to below 1: p is -0.1"));
     CHECK_THROWS_AS(dropout(x, std::nan(""), {}), ValueError);
 }
+
+}  // namespace test_dropout

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_elementwise {
+
 namespace {
 
 using namespace xtape;
@@ -181,3 +183,5 @@ TEST_CASE("clamp: crossed bounds are an error") {
     CHECK_THROWS_AS(clamp(x, std::nanf(""), 1), ValueError);
     CHECK(clamp(x, 2, 2).item() == 2);
 }
+
+}  // namespace test_elementwise

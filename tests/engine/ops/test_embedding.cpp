@@ -2,6 +2,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
 
+namespace test_embedding {
+
 namespace {
 
 using namespace xtape;
@@ -89,3 +91,5 @@ TEST_CASE("scatter_add: errors") {
     CHECK_THROWS_WITH(scatter_add(x, indices({0, 1}), -1),
                       StartsWith("scatter_add: the number of rows must not be negative: it is -1"));
 }
+
+}  // namespace test_embedding

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_entropy {
+
 namespace {
 
 using namespace xtape;
@@ -186,3 +188,5 @@ TEST_CASE("row_cross_entropy: errors") {
     CHECK_THROWS_WITH(row_cross_entropy(Tensor<float>(1.0f), indices({0})),
                       StartsWith("row_cross_entropy: a scalar has no rows: logits is []"));
 }
+
+}  // namespace test_entropy

@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+namespace test_fuse {
+
 namespace {
 
 using namespace xtape;
@@ -167,3 +169,5 @@ TEST_CASE("dual: arithmetic on plain numbers, by hand") {
     CHECK(tie.partial<0>() == 0.5);
     CHECK(abs(Dual<double, 1>{0, {1}}).partial<0>() == 0);
 }
+
+}  // namespace test_fuse

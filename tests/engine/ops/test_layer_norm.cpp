@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_layer_norm {
+
 namespace {
 
 using namespace xtape;
@@ -125,3 +127,5 @@ TEST_CASE("layer_norm: errors") {
     CHECK_THROWS_WITH(layer_norm(zeros({8, 0})), StartsWith("layer_norm: the mean of an empty row: x is [8, 0]"));
     CHECK_THROWS_WITH(layer_norm(x, -1.0), StartsWith("layer_norm: eps must not be negative: eps is -1"));
 }
+
+}  // namespace test_layer_norm

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numeric>
 
+namespace test_loss {
+
 namespace {
 
 using namespace xtape;
@@ -255,3 +257,5 @@ TEST_CASE("cross_entropy: logits that others need stay as they are") {
         CHECK(gradcheck(f, {x}));
     }
 }
+
+}  // namespace test_loss

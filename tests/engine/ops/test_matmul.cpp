@@ -4,6 +4,8 @@
 
 #include <functional>
 
+namespace test_matmul {
+
 namespace {
 
 using namespace xtape;
@@ -276,3 +278,5 @@ TEST_CASE("linear: errors name x, weight and bias") {
     CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({2, 16, 27}), zeros({27})),
                       StartsWith("linear: the weight must be a matrix: weight is [2, 16, 27]"));
 }
+
+}  // namespace test_matmul

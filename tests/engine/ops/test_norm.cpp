@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_norm {
+
 namespace {
 
 using namespace xtape;
@@ -74,3 +76,5 @@ TEST_CASE("rms_norm: errors") {
     CHECK_THROWS_WITH(rms_norm(zeros({})), StartsWith("rms_norm: the mean of an empty row: x is []"));
     CHECK_THROWS_WITH(rms_norm(zeros({8, 16}), -1.0), StartsWith("rms_norm: eps must not be negative: eps is -1"));
 }
+
+}  // namespace test_norm

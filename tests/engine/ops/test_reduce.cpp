@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+namespace test_reduce {
+
 namespace {
 
 using namespace xtape;
@@ -197,3 +199,5 @@ TEST_CASE("reductions: errors say what is wrong") {
     CHECK_THROWS_WITH(max(x, {1, -1}), StartsWith("max: axis 1 is given twice: x is [0, 3]"));
     CHECK_THROWS_AS(mean(x), ValueError);
 }
+
+}  // namespace test_reduce

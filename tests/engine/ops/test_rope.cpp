@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+namespace test_rope {
+
 namespace {
 
 using namespace xtape;
@@ -114,3 +116,5 @@ TEST_CASE("rope: errors") {
                       StartsWith("rope: 5 rows but 4 positions: x is [5, 12], positions is [2, 2]"));
     CHECK_THROWS_WITH(rope(x, row, {.theta = 0}), StartsWith("rope: theta must be positive: theta is 0"));
 }
+
+}  // namespace test_rope

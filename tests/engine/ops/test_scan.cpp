@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+namespace test_scan {
+
 namespace {
 
 using namespace xtape;
@@ -189,3 +191,5 @@ TEST_CASE("causal_scan: errors") {
     CHECK_THROWS_WITH(causal_scan(zeros({8, 4}), zeros({8, 4}), indices({0, 5, 4, 8})),
                       StartsWith("causal_scan: offsets must not fall: offset 2 is 4, after 5"));
 }
+
+}  // namespace test_scan

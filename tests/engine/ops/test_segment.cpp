@@ -2,6 +2,8 @@
 #include <xtape/tests/catch.hpp>
 #include <xtape/tests/engine/laws.hpp>
 
+namespace test_segment {
+
 namespace {
 
 using namespace xtape;
@@ -55,3 +57,5 @@ TEST_CASE("segment_mean: errors") {
     CHECK_THROWS_WITH(segment_mean(Tensor<float>(1.0f), indices({0, 1})),
                       StartsWith("segment_mean: a scalar has no rows: x is []"));
 }
+
+}  // namespace test_segment

@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+namespace test_shape {
+
 namespace {
 
 using namespace xtape;
@@ -198,3 +200,5 @@ TEST_CASE("shape ops: errors say what is wrong") {
     CHECK_THROWS_WITH(broadcast_to(x, {1, 3}),
                       StartsWith("broadcast_to: x does not broadcast to the shape: x is [2, 3], shape is [1, 3]"));
 }
+
+}  // namespace test_shape

@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+namespace test_slot_memory {
+
 namespace {
 
 using namespace xtape;
@@ -109,3 +111,5 @@ TEST_CASE("slot_memory: errors") {
     CHECK_THROWS_WITH(slot_memory(x, w, w, x, x, indices({0, 9})),
                       StartsWith("slot_memory: offsets must run from 0 to the 8 rows of decay: they run from 0 to 9"));
 }
+
+}  // namespace test_slot_memory

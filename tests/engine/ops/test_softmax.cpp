@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+namespace test_softmax {
+
 namespace {
 
 using namespace xtape;
@@ -117,3 +119,5 @@ TEST_CASE("softmax: a scalar has no rows") {
     CHECK_THROWS_WITH(log_softmax(x), StartsWith("log_softmax: a scalar has no rows: x is []"));
     CHECK_THROWS_WITH(logsumexp(x), StartsWith("logsumexp: a scalar has no rows: x is []"));
 }
+
+}  // namespace test_softmax
