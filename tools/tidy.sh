@@ -13,9 +13,9 @@ case "${1-}" in
 esac
 
 tools/install_dependencies.sh clang clang-tidy-14 libomp-dev
-# Without batches and precompiled headers each source shows that it includes what it uses.
+# Without batches each source shows that it includes what it uses.
 cmake -S . -B build/tidy -G Ninja --log-level=WARNING -D CMAKE_BUILD_TYPE=Release -D CMAKE_C_COMPILER=clang \
-    -D CMAKE_CXX_COMPILER=clang++ -D CMAKE_DISABLE_PRECOMPILE_HEADERS=ON
+    -D CMAKE_CXX_COMPILER=clang++
 # The paths in the database have no spaces where the build has none.
 # shellcheck disable=SC2046
 [ $# -gt 0 ] || set -- $(sed -n 's/^ *"file": "\(.*\.cpp\)".*/\1/p' build/tidy/compile_commands.json | sort -u)

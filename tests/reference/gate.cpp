@@ -381,15 +381,6 @@ bool is_unwritten(Fault fault, std::string_view name) {
     return (fault == Fault::dropped_qkv_input || fault == Fault::forward_no_norm) && name.starts_with("ln1.");
 }
 
-std::vector<std::string> names_where(const GateConfig& config, auto&& chosen) {
-    check(config);
-    std::vector<std::string> names;
-    Weights<float>(config).each([&](int layer, std::string_view name, const auto&) {
-        if (chosen(layer, name)) names.push_back(full_name(config.layers, layer, name));
-    });
-    return names;
-}
-
 }  // namespace
 
 template <class T> Arrays<T> gate_parameters(const GateConfig& config) {
@@ -413,14 +404,18 @@ GateRun<T> gate_run(const GateConfig& config, const Arrays<T>& parameters, const
 std::span<const FaultInfo> gate_faults() { return faults; }
 
 std::vector<std::string> gate_wrong_gradients(const GateConfig& config, std::string_view fault) {
-    return names_where(config, [&, committed = to_fault(fault)](int layer, std::string_view name) {
-        return is_wrong(committed, config, layer, name);
-    });
+    check(config);
+    return names_where(config.layers, Weights<float>(config),
+                       [&, committed = to_fault(fault)](int layer, std::string_view name) {
+                           return is_wrong(committed, config, layer, name);
+                       });
 }
 
 std::vector<std::string> gate_unwritten_gradients(const GateConfig& config, std::string_view fault) {
+    check(config);
     return names_where(
-        config, [committed = to_fault(fault)](int, std::string_view name) { return is_unwritten(committed, name); });
+        config.layers, Weights<float>(config),
+        [committed = to_fault(fault)](int, std::string_view name) { return is_unwritten(committed, name); });
 }
 
 template Arrays<float> gate_parameters(const GateConfig&);

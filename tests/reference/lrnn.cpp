@@ -413,12 +413,10 @@ std::span<const FaultInfo> lrnn_faults() { return faults; }
 
 std::vector<std::string> lrnn_wrong_gradients(const LrnnConfig& config, std::string_view fault) {
     check(config);
-    const Fault committed = to_fault(fault);
-    std::vector<std::string> names;
-    Weights<float>(config).each([&](int layer, std::string_view name, const auto&) {
-        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config.layers, layer, name));
-    });
-    return names;
+    return names_where(config.layers, Weights<float>(config),
+                       [&, committed = to_fault(fault)](int layer, std::string_view name) {
+                           return is_wrong(committed, config, layer, name);
+                       });
 }
 
 template Arrays<float> lrnn_parameters(const LrnnConfig&);

@@ -272,12 +272,10 @@ std::span<const FaultInfo> microgpt_faults() { return faults; }
 
 std::vector<std::string> microgpt_wrong_gradients(const MicrogptConfig& config, std::string_view fault) {
     check(config);
-    const Fault committed = to_fault(fault);
-    std::vector<std::string> names;
-    Weights<float>(config).each([&](int layer, std::string_view name, const Matrix<float>&) {
-        if (is_wrong(committed, config, layer, name)) names.push_back(full_name(config.layers, layer, name));
-    });
-    return names;
+    return names_where(config.layers, Weights<float>(config),
+                       [&, committed = to_fault(fault)](int layer, std::string_view name) {
+                           return is_wrong(committed, config, layer, name);
+                       });
 }
 
 template Arrays<float> microgpt_parameters(const MicrogptConfig&);

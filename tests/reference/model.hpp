@@ -59,6 +59,15 @@ void from_arrays(std::string_view model, int layers, Weights& weights, const Arr
     if (given != arrays.end()) require(model, false, given->name + " is one parameter too many");
 }
 
+/// The full names of the weights that `chosen(layer, name)` picks.
+template <class Weights> std::vector<std::string> names_where(int layers, Weights weights, auto&& chosen) {
+    std::vector<std::string> names;
+    weights.each([&](int layer, std::string_view name, const auto&) {
+        if (chosen(layer, name)) names.push_back(full_name(layers, layer, name));
+    });
+    return names;
+}
+
 /// Refuses a batch that does not fit the vocabulary or a sequence of more than `longest`, which the model calls
 /// `limit`. A target of −1 is none.
 inline void check_batch(std::string_view model, const Batch& batch, int vocab, int longest, std::string_view limit) {
