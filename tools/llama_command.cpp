@@ -168,7 +168,9 @@ public:
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
         const TrainedLlama trained(run);
-        return generate_texts(trained.tokenizer, settings, {.start = [&] { return Conversation(trained.model); }});
+        return generate_texts(
+            trained.tokenizer, settings,
+            {.start = [&] { return Conversation(trained.model); }, .context = trained.model.config().context});
     }
 
     Exit eval(const RunFolder& run, const std::filesystem::path& data, bool json) const override {

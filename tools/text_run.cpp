@@ -71,6 +71,16 @@ double loss_over(const models::TextCorpus& corpus, std::span<const models::Windo
 
 namespace {
 
+/// Says on standard error that not all of a prompt is read, where it is too long for that.
+void warn_of_unread(const std::string& prompt, const models::Tokenizer& tokenizer, Index context) {
+    const std::size_t tokens = tokenizer.encode_prompt(prompt).size();
+    if (context > 0 && tokens > static_cast<std::size_t>(context))
+        fmt::print(stderr,
+                   "xtape: generate: the prompt has {} tokens, more than the model's context of {}; only its last half "
+                   "context is read\n",
+                   tokens, context);
+}
+
 /// The prompt and up to `tokens` more tokens; shows the text on standard output as it comes where `shown`.
 std::string generate_text(const models::Tokenizer& tokenizer, const std::string& prompt, Index tokens,
                           const models::SamplerOptions& how, nn::Rng& rng, const Speech& speech, bool shown) {
@@ -107,6 +117,7 @@ Exit generate_texts(const models::Tokenizer& tokenizer, const GenerateSettings& 
                                      .top_k = settings.top_k,
                                      .top_p = settings.top_p < 0 ? speech.top_p : settings.top_p};
     check_prompt(settings.prompt, tokenizer);
+    warn_of_unread(settings.prompt, tokenizer, speech.context);
     nn::Rng rng(settings.seed);
     Json samples = Json::array();
     for (int i = 0; i < std::max(1, settings.samples); ++i) {

@@ -86,6 +86,7 @@ using NextToken = std::function<Tensor<float>(std::span<const std::int32_t>)>;
 /// How a model generates, besides what the user says.
 struct Speech {
     std::function<NextToken()> start;       ///< of each text
+    Index context = 0;                      ///< of a longer prompt only the last half context is read; 0: all of any
     double top_p = 1;                       ///< unless the user names one
     std::vector<std::int32_t> before = {};  ///< the tokens that a prompt goes on from
     std::function<void(std::int32_t token)> stop =

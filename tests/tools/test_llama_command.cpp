@@ -66,6 +66,22 @@ TEST_CASE("generate llama: beyond the context, with the prompt, by seed") {
     CHECK(xtape_command(words).out == outcome.out);
 }
 
+TEST_CASE("generate llama: a prompt longer than the context is said to be read in part, once") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train_llama(scratch / "run", {"--steps", "1"})).status == 0);
+    const auto note = [&](const std::string& prompt) {
+        const Outcome outcome =
+            xtape_command({"generate", scratch / "run", "--tokens", "3", "--samples", "2", "--prompt", prompt});
+        CHECK(outcome.status == 0);
+        CHECK(outcome.out.rfind(prompt, 0) == 0);
+        return outcome.error;
+    };
+    CHECK(note("a prompt as long").empty());
+    CHECK(note("a prompt too long") ==
+          "xtape: generate: the prompt has 17 tokens, more than the model's context of 16; only its last half context "
+          "is read\n");
+}
+
 TEST_CASE("convert llama: to llama2.c and back") {
     const Scratch scratch;
     REQUIRE(xtape_command(train_llama(scratch / "run", {"--steps", "5"})).status == 0);
