@@ -73,6 +73,11 @@ models::NameCorpus read_corpus(const std::string& text, const NameTokenizer& tok
     return corpus;
 }
 
+/// What is said behind the number of names, where some are too long for the model.
+std::string left_out(const models::NameCorpus& corpus) {
+    return corpus.too_long > 0 ? fmt::format(" ({} too long, left out)", corpus.too_long) : "";
+}
+
 /// The mean loss over names, a fixed number at a time, weighed by their positions.
 double loss_over(const Microgpt<float>& model, std::span<const std::vector<std::int32_t>> names) {
     constexpr std::size_t at_once = 64;
@@ -177,9 +182,8 @@ public:
         if (settings_.val_fraction > 0 && settings_.val_fraction * static_cast<double>(corpus.names.size()) < 1)
             throw FileError(fmt::format("{}: too few names to hold some out", source_of(settings_.data)));
         const std::string source = source_of(settings_.data);
-        const std::string summary =
-            fmt::format("{} parameters, {} names of {}{}", models::parameter_count(config_), corpus.names.size(),
-                        source, corpus.too_long > 0 ? fmt::format(" ({} too long, left out)", corpus.too_long) : "");
+        const std::string summary = fmt::format("{} parameters, {} names of {}{}", models::parameter_count(config_),
+                                                corpus.names.size(), source, left_out(corpus));
         MicrogptLearner learner(config_, settings_, std::move(corpus.names));
         return use({learner, to_json(config_), source, tokenizer.to_json(), summary});
     }
@@ -209,10 +213,13 @@ public:
                                                       trained.model.config().block, data.string());
         const double loss = finite(loss_over(trained.model, corpus.names));
         if (json)
-            fmt::print("{}\n",
-                       one_line({{"loss", loss}, {"perplexity", std::exp(loss)}, {"names", corpus.names.size()}}));
+            fmt::print("{}\n", one_line({{"loss", loss},
+                                         {"perplexity", std::exp(loss)},
+                                         {"names", corpus.names.size()},
+                                         {"too_long", corpus.too_long}}));
         else
-            fmt::print("loss {:.4f}, perplexity {:.3f}, over {} names\n", loss, std::exp(loss), corpus.names.size());
+            fmt::print("loss {:.4f}, perplexity {:.3f}, over {} names{}\n", loss, std::exp(loss), corpus.names.size(),
+                       left_out(corpus));
         return Exit::done;
     }
 

@@ -296,6 +296,19 @@ TEST_CASE("names with characters that the vocabulary does not hold are counted")
     CHECK_THAT(xtape_command({"eval", scratch / "run", "--data", names}).error, Contains("2 characters"));
 }
 
+TEST_CASE("eval microgpt: names too long for the context are counted") {
+    const Scratch scratch;
+    REQUIRE(xtape_command(train(scratch / "run", {"--ctx", "6", "--steps", "2"})).status == 0);
+    const std::string names = scratch.write("names.txt", "ann\nbartholomew\nbo\n");
+    const std::vector<std::string> eval{"eval", scratch / "run", "--data", names};
+    CHECK_THAT(xtape_command(eval).out, EndsWith(", over 2 names (1 too long, left out)\n"));
+    std::vector<std::string> in_json = eval;
+    in_json.emplace_back("--json");
+    const Json result = parse_json(xtape_command(in_json).out);
+    CHECK(result.at("names") == 2);
+    CHECK(result.at("too_long") == 1);
+}
+
 TEST_CASE("--resume: flags of another tokenizer are refused, and names outlive the numbers behind them") {
     const Scratch scratch;
     const std::vector<std::string> llama{"train",   "llama",    "--out",       scratch / "run", "--dim",
