@@ -117,6 +117,10 @@ std::string NameTokenizer::decode(std::span<const std::int32_t> tokens) const {
 }
 
 NameCorpus read_names(std::string_view text, const NameTokenizer& tokenizer, int block, std::string_view source) {
+    if (block < 2)
+        throw ValueError(fmt::format(
+            "names: a context of {} is too small: a name takes a position for its start and one for each letter",
+            block));
     NameCorpus corpus;
     for_each_line(text, source, [&](std::string_view line) {
         std::vector<std::int32_t> tokens = tokenizer.encode(line, [&](std::string_view) { ++corpus.unknown; });

@@ -48,7 +48,8 @@ struct NameCorpus {
 
 /// Reads names, one a line, without the characters that the tokenizer does not know; blank lines, and names without a
 /// usable character, are passed over.
-/// Throws FileError, calling the text `source`, when no name is left.
+/// Throws ValueError for a `block` below 2, which no name fits; FileError, calling the text `source`, when no name is
+/// left.
 NameCorpus read_names(std::string_view text, const NameTokenizer& tokenizer, int block, std::string_view source);
 
 /// An endless order of n things: each epoch another permutation, which follows from the seed and the epoch alone.

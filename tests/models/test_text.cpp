@@ -55,6 +55,13 @@ TEST_CASE("names: blank lines are passed over, long names counted, and no name a
                       "list.txt: no usable name: one name of 1 to 15 characters a line is wanted");
 }
 
+TEST_CASE("names: a context that no name fits is said, not blamed on the names") {
+    CHECK_THROWS_WITH(models::read_names("ann\n", NameTokenizer::letters(), 1, "list.txt"),
+                      "names: a context of 1 is too small: a name takes a position for its start and one for each "
+                      "letter");
+    CHECK(models::read_names("a\n", NameTokenizer::letters(), 2, "list.txt").names.size() == 1);
+}
+
 TEST_CASE("names: the built-in list has at least 2,000 different names of letters") {
     const auto corpus = models::read_names(models::built_in_names(), NameTokenizer::letters(), 16, "built in");
     CHECK(corpus.names.size() >= 2000);
