@@ -62,13 +62,16 @@ private:
     bool ended_ = false;
 };
 
-/// The text of a call; empty for a blank line.
-std::string call_of(const LineReader::Line& line, const std::string& source) {
+/// The text of a call; empty for a blank line. Throws FileError for one that is no call, or without a token.
+std::string call_of(const LineReader::Line& line, const models::Tokenizer& tokenizer, const std::string& source) {
     const std::size_t first = line.text.find_first_not_of(" \t\r");
     if (first == std::string::npos) return {};
-    if (line.text[first] == '{')
-        return models::parse_gate_input(line.text, fmt::format("{}: line {}", source, line.number));
-    return line.text.substr(0, line.text.find_last_not_of('\r') + 1);
+    const std::string where = fmt::format("{}: line {}", source, line.number);
+    std::string call = line.text[first] == '{' ? models::parse_gate_input(line.text, where)
+                                               : line.text.substr(0, line.text.find_last_not_of('\r') + 1);
+    if (tokenizer.encode(call).empty())
+        throw FileError(fmt::format("{}: `{:.40}` has no tokens in the run's vocabulary", where, call));
+    return call;
 }
 
 void answer(const Gate<float>& model, const models::Tokenizer& tokenizer, std::span<const std::string> calls,
@@ -121,7 +124,8 @@ void answer_lines(const Gate<float>& model, const models::Tokenizer& tokenizer, 
         std::vector<std::string> calls;
         try {
             for (const auto& line : lines) {
-                if (std::string call = call_of(line, source); !call.empty()) calls.push_back(std::move(call));
+                if (std::string call = call_of(line, tokenizer, source); !call.empty())
+                    calls.push_back(std::move(call));
             }
         } catch (const FileError&) {
             answer(model, tokenizer, calls, out);

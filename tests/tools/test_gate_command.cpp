@@ -165,6 +165,22 @@ TEST_CASE("gate: a bad line is named by its number, and ends with 3") {
     CHECK(xtape_command({"generate", scratch / "run"}).status == 2);
 }
 
+TEST_CASE("predict: a line without a token of the vocabulary is a bad line, with those before it answered") {
+    const Scratch scratch;
+    const std::string data = scratch.write("data.jsonl", R"({"input": "ls", "label": 1})");
+    REQUIRE(
+        xtape_command(train_gate(scratch / "run", {"--data", data, "--steps", "1", "--val-fraction", "0"})).status ==
+        0);
+    const std::string file = scratch.write("calls", "ls\n\n~~\nls\n");
+    const auto refused = [](const Outcome& outcome, const std::string& source) {
+        CHECK(outcome.status == 3);
+        CHECK(outcome.error == "xtape: " + source + ": line 3: `~~` has no tokens in the run's vocabulary\n");
+        CHECK(json_lines(outcome.out).size() == 1);
+    };
+    refused(xtape_command({"predict", scratch / "run", "--data", file}), file);
+    refused(with_input(file, {"predict", scratch / "run"}), "standard input");
+}
+
 TEST_CASE("predict: a model that makes no decisions is a wrong usage") {
     const Scratch scratch;
     REQUIRE(xtape_command({"train", "microgpt", "--out", scratch / "run", "--steps", "2", "--quiet"}).status == 0);
