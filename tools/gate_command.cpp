@@ -115,7 +115,7 @@ public:
             tokenizer_for(settings_, std::string_view(text), source_of(settings_.data), tokenizer_, vocab_);
         config_.vocab = tokenizer.vocab();
         config_.check();
-        check_memory(models::parameter_count(config_));
+        check_memory(name(), models::parameter_count(config_));
         std::string summary;
         GateLearner learner(config_, settings_, examples(lines, tokenizer, summary));
         return use({learner, to_json(config_), source_of(settings_.data), tokenizer.to_json(), summary});

@@ -145,7 +145,7 @@ public:
             tokenizer_for(settings_, text, source_of_text(settings_.data), tokenizer_, vocab_);
         config_.vocab = tokenizer.vocab();
         config_ = config_.checked();
-        check_memory(parameter_count(config_));
+        check_memory(name(), parameter_count(config_));
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         auto model = nn::build<Llama<float>>(config_, settings_.seed);
         AdamW<float> adamw(

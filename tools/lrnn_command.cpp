@@ -147,7 +147,7 @@ public:
         const models::Tokenizer tokenizer =
             tokenizer_for(settings_, text, source_of_text(settings_.data), tokenizer_, 0);
         settle_sizes(text, tokenizer);
-        check_memory(parameter_count(config_));
+        check_memory(name(), parameter_count(config_));
         const models::TextCorpus corpus(text, tokenizer, settings_.val_fraction, source_of_text(settings_.data));
         models::EpochWindows windows(corpus.training(), config_.context, settings_.batch, settings_.seed);
         auto model = nn::build<Lrnn<float>>(config_, settings_.seed);

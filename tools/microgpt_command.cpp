@@ -175,7 +175,7 @@ public:
                                             : NameTokenizer::letters();
         config_.vocab = tokenizer.vocab();
         config_.check();
-        check_memory(models::parameter_count(config_));
+        check_memory(name(), models::parameter_count(config_));
         models::NameCorpus corpus = read_corpus(text, tokenizer, config_.block, source_of(settings_.data));
         nn::Rng rng(settings_.seed);
         rng.shuffle(corpus.names);

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <csignal>
 #include <deque>
+#include <fstream>
 #include <limits>
 #include <numeric>
 
@@ -371,15 +372,21 @@ void bind(CLI::App& app, TrainSettings& s) {
     app.add_flag("--json", s.json, "Print one JSON object, and nothing else");
 }
 
-void check_memory(Index parameters) {
+double memory_there(const std::filesystem::path& cgroup_limit) {
+    const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    double limit = 0;
+    return std::ifstream(cgroup_limit) >> limit ? std::min(machine, limit) : machine;  // where there is none: max
+}
+
+void check_memory(std::string_view model, Index parameters) {
     constexpr double gibibyte = 1 << 30;
     const double wanted = 4.0 * sizeof(float) * static_cast<double>(parameters);
-    const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    const double there = memory_there();
     if (there > 0 && wanted > there)
         throw UsageError(
-            fmt::format("{} parameters with their gradients and moments take {:.1f} GiB, this machine has {:.1f}; "
+            fmt::format("{}: {} parameters with their gradients and moments take {:.1f} GiB, this machine has {:.1f}; "
                         "choose a smaller model",
-                        parameters, wanted / gibibyte, there / gibibyte));
+                        model, parameters, wanted / gibibyte, there / gibibyte));
 }
 
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run) {

@@ -38,9 +38,12 @@ struct TrainSettings {
 
 void bind(CLI::App& app, TrainSettings& settings);
 
+/// The bytes of this machine's memory, or the limit on those of our control group (v2) where that is less.
+double memory_there(const std::filesystem::path& cgroup_limit = "/sys/fs/cgroup/memory.max");
+
 /// Throws UsageError where weights, gradients and both moments of so many parameters are more than this machine has
 /// memory for: the system would end the training without a word.
-void check_memory(Index parameters);
+void check_memory(std::string_view model, Index parameters);
 
 /// A model in training, as the trainer sees it.
 class Learner {

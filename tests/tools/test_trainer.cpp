@@ -104,6 +104,15 @@ TEST_CASE("trainer: each epoch tells its loss and perplexity, and whether it is 
     CHECK(printed.out.find("epoch    3") == std::string::npos);
 }
 
+TEST_CASE("trainer: memory is the machine's, or the limit of the control group where that is less") {
+    const test::Scratch scratch;
+    const double machine = tools::memory_there(scratch / "missing");
+    CHECK(machine > 1 << 20);
+    CHECK(tools::memory_there(scratch.write("limit", "1048576\n")) == 1 << 20);
+    CHECK(tools::memory_there(scratch.write("none", "max\n")) == machine);
+    CHECK(tools::memory_there(scratch.write("more", "1000000000000000000\n")) == machine);
+}
+
 TEST_CASE("trainer: a checkpoint every so many epochs, and a resumed epoch counts what was before") {
     const test::Scratch scratch;
     Scale whole({}, true), half({}, true), rest({}, true);
