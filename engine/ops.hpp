@@ -147,7 +147,7 @@ template <Real T>
 Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options = {}, Where where = Where::here());
 /// x W + bias for x [..., k], W [k, n] (or [n, k] with transpose_b), bias [n] or none.
 template <Real T>
-Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, MatmulOptions options = {},
+Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias = {}, MatmulOptions options = {},
                  Where where = Where::here());
 
 // ---- rows (ops/softmax.cpp, ops/norm.cpp): over the last axis

@@ -31,7 +31,7 @@ template <Real T> struct Linear {
 
     Tensor<T> operator()(const Tensor<T>& x) const {
         const MatmulOptions layout{.transpose_b = out_in};
-        return bias ? linear(x, weight, *bias, layout) : matmul(x, weight, layout);
+        return bias ? linear(x, weight, *bias, layout) : linear(x, weight, {}, layout);
     }
 
     void each_parameter(auto&& visit) {

@@ -22,12 +22,24 @@ template <class T> void relu_vjp(Out<T> dz, const View<T>& y, const View<T>& dy)
     detail::map_slope<T>({dz.data, dz.shape, false}, dy, slope, y);
 }
 
-template <class T, bool Relu> struct Matmul {
-    static constexpr std::string_view name = Relu ? "matmul_relu" : "matmul";
+constexpr std::string_view linear_name(bool relu) { return relu ? "linear_relu" : "linear"; }
+
+/// The shape of x W. `rest` is what else a call of linear has, in the text of an error.
+Shape linear_shape(MatmulOptions options, const Shape& x, const Shape& weight, const char* rest) {
+    if (weight.rank() != 2)
+        throw ShapeError(fmt::format("linear: the weight must be a matrix: weight is {}", to_string(weight)));
+    return product_shape({"linear", "x", "weight", rest}, options, x, weight);
+}
+
+/// matmul, or linear without a bias.
+template <class T, bool Relu, bool IsLinear> struct Matmul {
+    static constexpr std::string_view name = IsLinear ? linear_name(Relu) : Relu ? "matmul_relu" : "matmul";
     MatmulOptions options;
     Precision precision = product_precision();
 
-    Shape shape(const Shape& a, const Shape& b) const { return product_shape(matmul_names, options, a, b); }
+    Shape shape(const Shape& a, const Shape& b) const {
+        return IsLinear ? linear_shape(options, a, b, "") : product_shape(matmul_names, options, a, b);
+    }
 
     void forward(View<T> a, View<T> b, Out<T> y) const {
         Product(options, precision, a.shape, b.shape).forward(a.data, b.data, y.data);
@@ -42,14 +54,12 @@ template <class T, bool Relu> struct Matmul {
 };
 
 template <class T, bool Relu> struct Linear {
-    static constexpr std::string_view name = Relu ? "linear_relu" : "linear";
+    static constexpr std::string_view name = linear_name(Relu);
     MatmulOptions options;
     Precision precision = product_precision();
 
     Shape shape(const Shape& x, const Shape& weight, const Shape& bias) const {
-        if (weight.rank() != 2)
-            throw ShapeError(fmt::format("linear: the weight must be a matrix: weight is {}", to_string(weight)));
-        const Shape y = product_shape({"linear", "x", "weight", ", bias"}, options, x, weight);
+        const Shape y = linear_shape(options, x, weight, ", bias");
         if (bias.rank() != 1 || bias[0] != y.columns())
             throw ShapeError(
                 fmt::format("linear: the bias does not fit the result's columns: bias is {}, the result is {}",
@@ -72,27 +82,30 @@ template <class T, bool Relu> struct Linear {
     }
 };
 
+template <bool IsLinear, class T>
+Tensor<T> apply_matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options, Where where) {
+    return options.relu ? apply<T>(Matmul<T, true, IsLinear>{options}, where, a, b)
+                        : apply<T>(Matmul<T, false, IsLinear>{options}, where, a, b);
+}
+
 }  // namespace
 
 template <Real T> Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options, Where where) {
-    const auto product = [&](const Tensor<T>& x, const Tensor<T>& y) {
-        return options.relu ? apply<T>(Matmul<T, true>{options}, where, x, y)
-                            : apply<T>(Matmul<T, false>{options}, where, x, y);
-    };
     const auto repeated = [&](const Tensor<T>& x, const Shape& axes) {
         const Shape whole = axes.inserted(axes.rank(), x.shape()[-2]).inserted(axes.rank() + 1, x.shape()[-1]);
         return x.shape() == whole ? x : broadcast_to(x, whole, where);
     };
-    if (b.shape().rank() <= 2 || a.shape().rank() < 2 || leading(a.shape()) == leading(b.shape())) return product(a, b);
+    if (b.shape().rank() <= 2 || a.shape().rank() < 2 || leading(a.shape()) == leading(b.shape()))
+        return apply_matmul<false>(a, b, options, where);
     const Shape axes =
         located(where, [&] { return leading(product_shape(matmul_names, options, a.shape(), b.shape())); });
-    return product(repeated(a, axes), repeated(b, axes));
+    return apply_matmul<false>(repeated(a, axes), repeated(b, axes), options, where);
 }
 
 template <Real T>
 Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, MatmulOptions options,
                  Where where) {
-    if (!bias) return matmul(x, weight, options, where);
+    if (!bias) return apply_matmul<true>(x, weight, options, where);
     return options.relu ? apply<T>(Linear<T, true>{options}, where, x, weight, bias)
                         : apply<T>(Linear<T, false>{options}, where, x, weight, bias);
 }

@@ -28,6 +28,7 @@ TEST_CASE("linear: without a bias it has one parameter") {
     nn::Linear<float> linear(3, 2, rng, {.bias = false, .stddev = 0});
     CHECK(nn::parameters(linear).size() == 1);
     CHECK(linear(Tensor<float>::full({1, 3}, 1)).values()[0] == 0);
+    CHECK_THROWS_WITH(linear(Tensor<float>::full({1, 2}, 1)), Catch::Matchers::StartsWith("linear: inner dimensions"));
 }
 
 TEST_CASE("linear: the initial weights have a deviation of 1/sqrt(in), the bias is 0") {

@@ -279,4 +279,19 @@ TEST_CASE("linear: errors name x, weight and bias") {
                       StartsWith("linear: the weight must be a matrix: weight is [2, 16, 27]"));
 }
 
+TEST_CASE("linear: without a bias it goes by its own name, in errors and on the tape, and takes one record") {
+    const auto zeros = [](const Shape& shape) { return Tensor<float>::zeros(shape); };
+    CHECK_THROWS_WITH(linear(zeros({8, 16}), zeros({27, 16})),
+                      StartsWith("linear: inner dimensions differ: x is [8, 16], weight is [27, 16]; did you mean "
+                                 "linear(x, transpose(weight))?"));
+    CHECK_THROWS_WITH(linear(zeros({2, 8, 16}), zeros({2, 16, 27})),
+                      StartsWith("linear: the weight must be a matrix: weight is [2, 16, 27]"));
+    for (const bool relu : {false, true}) {
+        Tape<float> tape;
+        linear(tape.leaf(zeros({8, 16})), zeros({16, 27}), {}, {.relu = relu});
+        REQUIRE(tape.records().size() == 1);
+        CHECK(tape.records().front().op == (relu ? "linear_relu" : "linear"));
+    }
+}
+
 }  // namespace test_matmul
