@@ -60,4 +60,7 @@ template <class V> V power(const V& x, Scalar<V> p) {
 /// The derivative p x^(p−1).
 template <class V> V power_slope(const V& x, Scalar<V> p) { return p == 0 ? V(0) : V(p) * power(x, p - 1); }
 
+/// dy/dx of y = max(x, 0), from y: 1 above 0, else 0.
+template <class V> V relu_slope(const V& y) { return select(y > V(0), V(1), V(0)); }
+
 }  // namespace xtape::kernels

@@ -93,7 +93,7 @@ struct GeluExact {
 struct Relu {
     static constexpr std::string_view name = "relu";
     template <class V> V f(const V& x) const { return select(x <= V(0), V(0), x); }
-    template <class V> V dx_y(const V& y) const { return select(y > V(0), V(1), V(0)); }  // dy/dx = [x > 0] = [y > 0]
+    template <class V> V dx_y(const V& y) const { return kernels::relu_slope(y); }  // dy/dx = [x > 0] = [y > 0]
 };
 
 struct ReluSquared {

@@ -16,9 +16,7 @@ constexpr OperandNames matmul_names{"matmul", "a", "b", ""};
 
 /// dz = [y > 0] dy, for y = max(z, 0). dz may be dy's own array.
 template <class T> void relu_vjp(Out<T> dz, const View<T>& y, const View<T>& dy) {
-    const auto slope = [](const kernels::Batch<T>& v) {
-        return select(v > kernels::Batch<T>(0), kernels::Batch<T>(1), kernels::Batch<T>(0));
-    };
+    const auto slope = [](const kernels::Batch<T>& v) { return kernels::relu_slope(v); };
     detail::map_slope<T>({dz.data, dz.shape, false}, dy, slope, y);
 }
 
