@@ -44,6 +44,67 @@ void remove_temporaries(const std::filesystem::path& folder) {
     }
 }
 
+/// Where a step and a loss are in the drawing.
+struct Axes {
+    static constexpr double width = 640, height = 360, left = 56, right = 16, top = 24, bottom = 40;
+    double low = std::numeric_limits<double>::infinity(), high = -low, last = 1;
+
+    explicit Axes(std::span<const Metric> metrics) {
+        for (const Metric& metric : metrics) {
+            cover(metric.loss);
+            cover(metric.validation);
+            last = std::max(last, static_cast<double>(metric.step));
+        }
+        if (!(high > low)) high = (low = std::isfinite(low) ? low - 0.5 : 0) + 1;
+    }
+
+    double x(double step) const { return left + (width - left - right) * step / last; }
+    double x(const Metric& metric) const { return x(static_cast<double>(metric.step)); }
+    double y(double loss) const { return top + (height - top - bottom) * (high - loss) / (high - low); }
+
+private:
+    void cover(double loss) {
+        if (!std::isfinite(loss)) return;
+        low = std::min(low, loss);
+        high = std::max(high, loss);
+    }
+};
+
+/// Lines across at five losses, with these and five steps as numbers.
+std::string grid(const Axes& axes) {
+    std::string svg;
+    for (int i = 0; i <= 4; ++i) {
+        const double loss = axes.low + (axes.high - axes.low) * i / 4, step = axes.last * i / 4;
+        svg += fmt::format(
+            "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n"
+            "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n"
+            "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
+            Axes::left, Axes::width - Axes::right, axes.y(loss), axes.y(loss), Axes::left - 6, axes.y(loss) + 4, loss,
+            axes.x(step), Axes::height - Axes::bottom + 18, step);
+    }
+    return svg;
+}
+
+/// The loss of the training.
+std::string curve(const Axes& axes, std::span<const Metric> metrics) {
+    std::string svg = R"(<polyline fill="none" stroke="#1f6feb" stroke-width="1.5" points=")";
+    for (const Metric& metric : metrics) {
+        if (std::isfinite(metric.loss)) svg += fmt::format("{:.1f},{:.1f} ", axes.x(metric), axes.y(metric.loss));
+    }
+    return svg + "\"/>\n";
+}
+
+/// The losses of the validation.
+std::string dots(const Axes& axes, std::span<const Metric> metrics) {
+    std::string svg;
+    for (const Metric& metric : metrics) {
+        if (std::isfinite(metric.validation))
+            svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"#d1242f\"/>\n", axes.x(metric),
+                               axes.y(metric.validation));
+    }
+    return svg;
+}
+
 }  // namespace
 
 void check_writable(const std::string& flag, const std::filesystem::path& file) {
@@ -193,50 +254,17 @@ std::vector<Metric> RunFolder::read_metrics() const {
 }
 
 std::string loss_svg(std::span<const Metric> metrics) {
-    constexpr double width = 640, height = 360, left = 56, right = 16, top = 24, bottom = 40;
-    double low = std::numeric_limits<double>::infinity(), high = -low, last = 1;
-    const auto cover = [&](double loss) {
-        if (!std::isfinite(loss)) return;
-        low = std::min(low, loss);
-        high = std::max(high, loss);
-    };
-    for (const Metric& metric : metrics) {
-        cover(metric.loss);
-        cover(metric.validation);
-        last = std::max(last, static_cast<double>(metric.step));
-    }
-    if (!(high > low)) high = (low = std::isfinite(low) ? low - 0.5 : 0) + 1;
-    const auto x = [&](double step) { return left + (width - left - right) * step / last; };
-    const auto y = [&](double loss) { return top + (height - top - bottom) * (high - loss) / (high - low); };
-
-    std::string svg = fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
-        "font-family=\"sans-serif\" font-size=\"12\">\n"
-        "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
-        width, height);
-    for (int i = 0; i <= 4; ++i) {
-        const double loss = low + (high - low) * i / 4, step = last * i / 4;
-        svg += fmt::format(
-            "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n"
-            "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n"
-            "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
-            left, width - right, y(loss), y(loss), left - 6, y(loss) + 4, loss, x(step), height - bottom + 18, step);
-    }
-    svg += R"(<polyline fill="none" stroke="#1f6feb" stroke-width="1.5" points=")";
-    for (const Metric& metric : metrics) {
-        if (std::isfinite(metric.loss))
-            svg += fmt::format("{:.1f},{:.1f} ", x(static_cast<double>(metric.step)), y(metric.loss));
-    }
-    svg += "\"/>\n";
-    for (const Metric& metric : metrics) {
-        if (std::isfinite(metric.validation))
-            svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"#d1242f\"/>\n",
-                               x(static_cast<double>(metric.step)), y(metric.validation));
-    }
-    return svg + fmt::format(
-                     "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\n"
-                     "<text x=\"{}\" y=\"16\">loss (nats); dots: validation</text>\n</svg>\n",
-                     width / 2, height - 6, left);
+    const Axes axes(metrics);
+    return fmt::format(
+               "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
+               "font-family=\"sans-serif\" font-size=\"12\">\n"
+               "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
+               Axes::width, Axes::height) +
+           grid(axes) + curve(axes, metrics) + dots(axes, metrics) +
+           fmt::format(
+               "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\n"
+               "<text x=\"{}\" y=\"16\">loss (nats); dots: validation</text>\n</svg>\n",
+               Axes::width / 2, Axes::height - 6, Axes::left);
 }
 
 }  // namespace xtape::tools

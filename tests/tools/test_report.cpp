@@ -7,6 +7,7 @@
 #include <xtape/tools/terminal.hpp>
 
 #include <cmath>
+#include <limits>
 
 namespace test_report {
 
@@ -156,6 +157,17 @@ TEST_CASE("heat map: a large tensor is drawn in 64 x 64 cells, none of which hid
     GradReport report{.check = "compare"};
     report.rows = {worst.row};
     CHECK_THAT(to_html(report, worst), Contains("Each of the 64 × 64 cells shows the worst of its elements."));
+}
+
+TEST_CASE("loss.svg: a curve through the finite losses, and a dot for each validation") {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const std::vector<xtape::tools::Metric> metrics{{5, 3, nan}, {10, nan, 2}, {20, 1, nan}};
+    const std::string svg = xtape::tools::loss_svg(metrics);
+    CHECK_THAT(svg, Contains("points=\"198.0,24.0 624.0,320.0 \""));
+    CHECK_THAT(svg, Contains("<circle cx=\"340.0\" cy=\"172.0\""));
+    CHECK(svg.find("<circle") == svg.rfind("<circle"));
+    CHECK_THAT(svg, Catch::Matchers::EndsWith("</svg>\n"));
+    CHECK(xtape::tools::loss_svg({}).find("nan") == std::string::npos);
 }
 
 TEST_CASE("audit: --html writes a page with verdict, cases, parameters and the map of the worst tensor") {
