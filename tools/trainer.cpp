@@ -117,6 +117,19 @@ void check_weights(Learner& learner, const Course& course) {
     }
 }
 
+/// The same for the state of the optimizer: a second moment that has overflowed leaves its weight where it is for good.
+void check_state(Learner& learner, const Course& course) {
+    const auto is_finite = [](auto values) {
+        return std::ranges::all_of(values, [](auto v) { return std::isfinite(v); });
+    };
+    for (const nn::Array& array : learner.optimizer().state()) {
+        if (std::visit(is_finite, array.values)) continue;
+        throw TrainingFailed(
+            fmt::format("train: after step {}, {} of the optimizer is not finite; limit the gradient with --clip",
+                        course.step, array.name));
+    }
+}
+
 /// Measures the validation loss, and keeps the weights when they are the best so far.
 std::optional<double> validate(Learner& learner, Course& course, const RunFolder& run) {
     check_weights(learner, course);
@@ -132,6 +145,7 @@ std::optional<double> validate(Learner& learner, Course& course, const RunFolder
 
 void save(Learner& learner, const Course& course, const RunFolder& run) {
     check_weights(learner, course);
+    check_state(learner, course);
     Json state = to_json(course);
     if (Json model = learner.state(); !model.is_null()) state["model"] = std::move(model);
     const std::string trainer = print_json(state, 1);

@@ -87,7 +87,8 @@ struct TrainResult {
     bool interrupted = false;
 };
 
-/// A loss, gradient or weight that is not finite; of a loss, with the op that made it. The command exits with 1.
+/// A loss, gradient, weight or moment that is not finite; of a loss, with the op that made it. The command exits
+/// with 1.
 class TrainingFailed : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;

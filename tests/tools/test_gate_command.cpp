@@ -111,6 +111,20 @@ TEST_CASE("train gate: learns the data of a file, and eval measures it") {
     CHECK(parse_json(info.out).at("model") == "gate");
 }
 
+TEST_CASE("train: moments that overflow end a course before they are saved, and a clip prevents it") {
+    const Scratch scratch;
+    const std::string data = scratch.write("data.jsonl", R"({"input": "ls", "label": 1, "weight": 1e25})");
+    const std::vector<std::string> settings{"--data", data, "--steps", "2", "--val-fraction", "0"};
+    const Outcome outcome = xtape_command(train_gate(scratch / "run", settings));
+    CHECK(outcome.status == 1);
+    CHECK_THAT(outcome.error, Contains("train: after step 2, v.") &&
+                                  Contains(" of the optimizer is not finite; limit the gradient with --clip"));
+    CHECK_FALSE(fs::exists(scratch.path / "run" / "optimizer.safetensors"));
+    std::vector<std::string> clipped = settings;
+    clipped.insert(clipped.end(), {"--clip", "1"});
+    CHECK(xtape_command(train_gate(scratch / "run", clipped)).status == 0);
+}
+
 TEST_CASE("predict: one line of JSON for each line of JSON or of text, from a file or standard input") {
     const Scratch scratch;
     REQUIRE(xtape_command(train_gate(scratch / "run", {"--steps", "5"})).status == 0);
