@@ -121,6 +121,8 @@ public:
         return use({learner, to_json(config_), source_of(settings_.data), tokenizer.to_json(), summary});
     }
 
+    void check_config(const RunFolder& run) const override { (void)gate_config(run); }
+
     Exit generate(const RunFolder&, const GenerateSettings&) const override {
         throw UsageError("generate: a gate makes decisions, not text; take xtape predict");
     }

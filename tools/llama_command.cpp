@@ -166,6 +166,8 @@ public:
                                 corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab)});
     }
 
+    void check_config(const RunFolder& run) const override { (void)llama_config(run); }
+
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
         const TrainedLlama trained(run);
         return generate_texts(

@@ -161,6 +161,8 @@ public:
                                 corpus.size(), tokenizer.kind(), source_of_text(settings_.data), config_.vocab)});
     }
 
+    void check_config(const RunFolder& run) const override { (void)lrnn_config(run); }
+
     bool keeps_state() const override { return true; }
 
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {

@@ -188,6 +188,8 @@ public:
         return use({learner, to_json(config_), source, tokenizer.to_json(), summary});
     }
 
+    void check_config(const RunFolder& run) const override { (void)microgpt_config(run); }
+
     Exit generate(const RunFolder& run, const GenerateSettings& settings) const override {
         const TrainedMicrogpt trained(run);
         const models::SamplerOptions how{.temperature = settings.temperature < 0 ? 0.5 : settings.temperature,

@@ -73,6 +73,8 @@ public:
     virtual Exit train() = 0;
     /// Calls `use` with a course of these flags, which lives as long as the call. Nothing is written.
     virtual Exit prepare(const std::function<Exit(const PreparedCourse&)>& use) = 0;
+    /// Throws FileError where the model's part of a run's config.json is broken.
+    virtual void check_config(const RunFolder& run) const = 0;
     virtual Exit generate(const RunFolder& run, const GenerateSettings& settings) const = 0;
     /// Whether `generate` knows load_state and save_state.
     virtual bool keeps_state() const { return false; }

@@ -206,6 +206,8 @@ Json RunFolder::flags_of(std::string_view model) const {
     const auto is_text = [](const Json& flag) { return flag.is_string(); };
     if (!flags.is_object() || !std::ranges::all_of(flags, is_text))
         throw FileError(fmt::format("{}: the flags are not texts by name", file("config.json").string()));
+    if (!config.value("seed", Json()).is_number_unsigned())
+        throw FileError(fmt::format("{}: the seed is missing, or no whole number", file("config.json").string()));
     return flags;
 }
 

@@ -56,7 +56,7 @@ public:
     /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
     Json read_config() const;
     /// The flags that the run here was made with, to go on with it. Throws UsageError when it is another model's,
-    /// FileError where it has no checkpoint to go on from.
+    /// FileError where its config.json is broken, or it has no checkpoint to go on from.
     Json flags_of(std::string_view model) const;
     /// Throws UsageError when the run here was made with another config or seed than `wanted` says.
     void check_same(const Json& wanted) const;

@@ -455,6 +455,7 @@ Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
     const RunFolder run(settings.out);
     if (settings.resume) {
         const Json flags = run.flags_of(model.name());
+        model.check_config(run);
         refuse_other_tokenizer(app, flags, run);
         check_writable("--out", run.weights());
         restore_flags(app, flags, run);

@@ -1,0 +1,57 @@
+#include "../catch.hpp"
+
+#include "scratch.hpp"
+
+#include <functional>
+
+namespace test_resume {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Catch::Matchers::Contains;
+using Catch::Matchers::EndsWith;
+using xtape::test::Outcome;
+using xtape::test::Scratch;
+using xtape::test::weights;
+using xtape::test::xtape_command;
+using xtape::tools::Json;
+using xtape::tools::parse_json;
+
+std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
+    return more;
+}
+
+/// Has `change` work on the config.json of a run.
+void edit_config(const std::string& run, const std::function<void(Json&)>& change) {
+    Json config = parse_json(xtape::nn::read_file(run + "/config.json"));
+    change(config);
+    xtape::nn::atomic_write(run + "/config.json", xtape::nn::print_json(config));
+}
+
+}  // namespace
+
+TEST_CASE("resume: a broken config.json is a bad file, not another run") {
+    const Scratch scratch;
+    const std::string run = scratch / "run";
+    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    const std::string whole = xtape::nn::read_file(run + "/config.json");
+    const auto error_of = [&](const std::function<void(Json&)>& damage) {
+        edit_config(run, damage);
+        const Outcome outcome = xtape_command(train(run, {"--resume", "--steps", "2"}));
+        xtape::nn::atomic_write(run + "/config.json", whole);
+        CHECK(outcome.status == 3);
+        const std::string begin = "xtape: " + run + "/config.json: ";
+        CHECK(outcome.error.rfind(begin, 0) == 0);
+        return outcome.error.substr(std::min(outcome.error.size(), begin.size()));
+    };
+    CHECK(error_of([](Json& config) { config.erase("config"); }) == "there is no config\n");
+    CHECK(error_of([](Json& config) { config["config"].erase("dim"); }) == "there is no dim\n");
+    CHECK(error_of([](Json& config) { config["config"]["vocab"] = "many"; }) ==
+          "vocab is \"many\", and should be a whole number in range\n");
+    CHECK(error_of([](Json& config) { config.erase("seed"); }) == "the seed is missing, or no whole number\n");
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+}
+
+}  // namespace test_resume
