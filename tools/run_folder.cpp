@@ -33,15 +33,14 @@ std::string differences(const std::string& name, const Json& was, const Json& is
     return all;
 }
 
-/// What a kill has left of files that were being written.
-void remove_temporaries(const std::filesystem::path& folder) {
-    std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-        const std::string name = entry.path().filename().string();
-        const auto begins_as = [&](std::string_view file) { return name.starts_with(fmt::format(".{}.", file)); };
-        if (name.ends_with(".tmp") && std::ranges::any_of(files, begins_as))
-            std::filesystem::remove(entry.path(), ignored);
-    }
+/// Whether it is a name that nn::atomic_write gives to a file of a run while it writes it.
+bool is_temporary(std::string_view name) {
+    constexpr std::string_view end = ".tmp";
+    return name.ends_with(end) && std::ranges::any_of(files, [&](std::string_view file) {
+               const std::string begin = fmt::format(".{}.", file);
+               return name.starts_with(begin) &&
+                      name.find_first_not_of("0123456789-", begin.size()) == name.size() - end.size();
+           });
 }
 
 /// Where a step and a loss are in the drawing.
@@ -163,7 +162,14 @@ void RunFolder::make_empty(std::string_view command) const {
     if (error)
         throw FileError(fmt::format("{}: cannot make the folder {}: {}", command, path_.string(), error.message()));
     for (const std::string_view name : files) std::filesystem::remove(file(name), error);
-    remove_temporaries(path_);
+    remove_temporaries();
+}
+
+void RunFolder::remove_temporaries() const {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
+        if (is_temporary(entry.path().filename().string())) std::filesystem::remove(entry.path(), ignored);
+    }
 }
 
 void RunFolder::begin(bool overwrite) const {

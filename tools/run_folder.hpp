@@ -52,6 +52,8 @@ public:
     void begin(bool overwrite) const;
     /// The same for a run that `xtape convert` writes, which replaces none.
     void begin_converted() const;
+    /// Removes what a kill has left of files that were being written.
+    void remove_temporaries() const;
 
     /// Throws FileError for a folder without a run, or a config.json that is broken or names another model.
     Json read_config() const;

@@ -303,7 +303,10 @@ void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::A
                    {"seed", settings.seed},
                    {"data", course.data},
                    {"flags", given_flags(app)}};
-    if (settings.resume) return run.check_same(all);
+    if (settings.resume) {
+        run.check_same(all);
+        return run.remove_temporaries();
+    }
     run.begin(settings.overwrite);
     run.write_config(all);
     run.write_text("tokenizer.json", course.tokenizer);

@@ -54,4 +54,19 @@ TEST_CASE("resume: a broken config.json is a bad file, not another run") {
     CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
 }
 
+TEST_CASE("resume: what kills have left of files half-written is removed, and nothing else") {
+    const Scratch scratch;
+    const std::string run = scratch / "run";
+    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    const std::vector<std::string> rests{".model.safetensors.123-4.tmp", ".metrics.jsonl.5-67.tmp"};
+    const std::vector<std::string> others{".mine.tmp", ".model.safetensors.mine.tmp", "model.safetensors.1-2.tmp"};
+    for (const auto& names : {rests, others})
+        for (const std::string& name : names) xtape::nn::atomic_write(run + "/" + name, "x");
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "2", "--dim", "32"})).status == 2);
+    for (const std::string& name : rests) CHECK(fs::exists(run + "/" + name));  // what is refused changes nothing
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+    for (const std::string& name : rests) CHECK_FALSE(fs::exists(run + "/" + name));
+    for (const std::string& name : others) CHECK(fs::exists(run + "/" + name));
+}
+
 }  // namespace test_resume
