@@ -267,15 +267,17 @@ void sum_up(TrainResult& result, const Course& course, double seconds) {
     result.interrupted = interrupted != 0;
 }
 
-/// The flags that were given to `xtape train MODEL`, for config.json; not those about this one call.
+/// The flags that were given to `xtape train MODEL`, for config.json; not those about this one call. The data have
+/// their absolute path, for a call from elsewhere.
 Json given_flags(const CLI::App& app) {
     constexpr std::string_view of_one_call[] = {"out",  "resume",     "overwrite", "quiet",
                                                 "json", "stop-after", "threads",   "profile"};
     Json flags = Json::object();
     for (const CLI::Option* option : app.get_options()) {
         const std::string name = option->get_single_name();
-        if (option->count() > 0 && std::ranges::find(of_one_call, name) == std::end(of_one_call))
-            flags[name] = option->results().back();
+        if (option->count() == 0 || std::ranges::find(of_one_call, name) != std::end(of_one_call)) continue;
+        const std::string value = option->results().back();
+        flags[name] = name == "data" ? std::filesystem::absolute(value).string() : value;
     }
     return flags;
 }

@@ -30,6 +30,18 @@ void edit_config(const std::string& run, const std::function<void(Json&)>& chang
     xtape::nn::atomic_write(run + "/config.json", xtape::nn::print_json(config));
 }
 
+/// A working directory for a while.
+class Inside {
+public:
+    explicit Inside(const fs::path& folder) : before_(fs::current_path()) { fs::current_path(folder); }
+    ~Inside() { fs::current_path(before_); }
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+
+private:
+    fs::path before_;
+};
+
 }  // namespace
 
 TEST_CASE("resume: a broken config.json is a bad file, not another run") {
@@ -67,6 +79,20 @@ TEST_CASE("resume: what kills have left of files half-written is removed, and no
     CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
     for (const std::string& name : rests) CHECK_FALSE(fs::exists(run + "/" + name));
     for (const std::string& name : others) CHECK(fs::exists(run + "/" + name));
+}
+
+TEST_CASE("resume: data of a relative path are found from another folder") {
+    const Scratch scratch;
+    const std::string run = scratch / "run";
+    scratch.write("names.txt", "ann\nbob\n");
+    fs::create_directory(scratch / "elsewhere");
+    {
+        const Inside here(scratch.path);
+        REQUIRE(xtape_command(train(run, {"--steps", "1", "--data", "names.txt"})).status == 0);
+    }
+    const Inside there(scratch / "elsewhere");
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "3", "--data", "../names.txt"})).status == 0);
 }
 
 }  // namespace test_resume
