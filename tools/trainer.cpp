@@ -1,6 +1,7 @@
 #include <xtape/engine/buffer.hpp>
 #include <xtape/engine/error.hpp>
 #include <xtape/engine/tape.hpp>
+#include <xtape/models/text/text.hpp>
 #include <xtape/optim/gradients.hpp>
 #include <xtape/tools/flags.hpp>
 #include <xtape/tools/profile.hpp>
@@ -297,6 +298,34 @@ void restore_flags(CLI::App& app, const Json& flags, const RunFolder& run) {
     }
 }
 
+/// Tells whether a file still holds the same bytes: their FNV-1a, in hexadecimal. Null for no file, as the built-in
+/// data are none, and for a pipe, which cannot be read twice.
+Json hash_of(const std::filesystem::path& data) {
+    if (!std::filesystem::is_regular_file(data)) return {};
+    std::uint64_t hash = 0xcbf29ce484222325;
+    models::Text::open(data).for_each_piece([&](std::string_view piece) {
+        for (const char byte : piece) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+    });
+    return fmt::format("{:016x}", hash);
+}
+
+/// Throws FileError where the file that the run began with holds other bytes now; another file is the caller's choice.
+/// A run of an earlier version does not know what it held.
+void check_data(const RunFolder& run, const Json& flags, const TrainSettings& settings) {
+    const Json before = run.read_config().value("data_hash", Json());
+    if (before.is_null() || !flags.contains("data")) return;
+    const auto name = [](const std::string& path) {  // as config.json has it, where what is not UTF-8 is replaced
+        return one_line(std::filesystem::weakly_canonical(path).string());
+    };
+    if (name(settings.data) != name(flags.at("data").get<std::string>())) return;
+    const Json now = hash_of(settings.data);
+    if (!now.is_null() && now != before)
+        throw FileError(
+            fmt::format("train: {} has changed since the run in {} began; bring back what it held, or give the new "
+                        "data another name, with --data",
+                        settings.data, run.path().string()));
+}
+
 /// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
 /// run. Throws UsageError where it holds another.
 void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const PreparedCourse& course) {
@@ -304,6 +333,7 @@ void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::A
                    {"config", course.config},
                    {"seed", settings.seed},
                    {"data", course.data},
+                   {"data_hash", hash_of(settings.data)},
                    {"flags", given_flags(app)}};
     if (settings.resume) {
         run.check_same(all);
@@ -464,6 +494,7 @@ Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app) {
         refuse_other_tokenizer(app, flags, run);
         check_writable("--out", run.weights());
         restore_flags(app, flags, run);
+        check_data(run, flags, settings);
     }
     return model.prepare([&](const PreparedCourse& course) {
         begin_run(run, settings, app, course);

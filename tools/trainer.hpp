@@ -100,7 +100,8 @@ public:
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
 
 /// `xtape train MODEL`, `app` being that: begins the run folder, or with --resume sees that it holds this run; trains;
-/// and prints the result. Throws UsageError where the folder holds another run.
+/// and prints the result. Throws UsageError where the folder holds another run, FileError where the data have changed
+/// since it began.
 Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app);
 
 }  // namespace xtape::tools

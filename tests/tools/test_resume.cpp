@@ -95,4 +95,34 @@ TEST_CASE("resume: data of a relative path are found from another folder") {
     CHECK(xtape_command(train(run, {"--resume", "--steps", "3", "--data", "../names.txt"})).status == 0);
 }
 
+TEST_CASE("resume: data that have changed since the run began are refused, other data are not") {
+    const Scratch scratch;
+    const std::string run = scratch / "run", was = "ann\nbob\n", is = "ann\nbop\n";
+    for (const std::string name : {"names.txt", "b\xff"}) {
+        const std::string names = scratch.write(name, was);
+        REQUIRE(xtape_command(train(run, {"--steps", "1", "--data", names, "--overwrite"})).status == 0);
+        const std::string model = weights(run);
+        const std::vector<std::string> resume = train(run, {"--resume", "--steps", "2", "--data", names});
+        scratch.write(name, is);
+        const Outcome outcome = xtape_command(resume);
+        CHECK(outcome.status == 3);
+        CHECK(outcome.error == "xtape: train: " + names + " has changed since the run in " + run +
+                                   " began; bring back what it held, or give the new data another name, with --data\n");
+        CHECK(weights(run) == model);
+        scratch.write(name, was);
+        CHECK(xtape_command(resume).status == 0);
+    }
+    const std::string other = scratch.write("other.txt", is);
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "3", "--data", other})).status == 0);
+}
+
+TEST_CASE("resume: a run of an earlier version, which knows no hash of its data, goes on") {
+    const Scratch scratch;
+    const std::string run = scratch / "run", names = scratch.write("names.txt", "ann\nbob\n");
+    REQUIRE(xtape_command(train(run, {"--steps", "1", "--data", names})).status == 0);
+    edit_config(run, [](Json& config) { config.erase("data_hash"); });
+    scratch.write("names.txt", "ann\nbop\n");
+    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+}
+
 }  // namespace test_resume
