@@ -31,7 +31,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 volatile std::sig_atomic_t interrupted = 0;
 
-/// While it lives, the first Ctrl-C asks for an end after the present step; a second one ends at once.
+/// While it lives, the first Ctrl-C asks for an end after the present micro-batch; a second one ends at once.
 class InterruptHandler {
 public:
     InterruptHandler() {
@@ -201,26 +201,28 @@ std::string culprit(Learner& learner, Index draw) {
     return {};
 }
 
-/// Says why a step is skipped, and drops its gradients. Throws TrainingFailed where the learner does not skip.
-std::nullopt_t skip(Learner& learner, std::vector<nn::Named<float>>& parameters, const std::string& why) {
+/// Says why a step is skipped, drops its gradients, and counts it. Throws TrainingFailed where the learner skips none.
+void skip(Learner& learner, std::vector<nn::Named<float>>& parameters, Course& course, const std::string& why) {
     if (!learner.skips_bad_steps()) throw TrainingFailed("train: " + why);
     fmt::print(stderr, "xtape: train: {}; skipped\n", why);
     nn::zero_grad(parameters);
-    return std::nullopt;
+    ++course.step;
 }
 
-/// One optimizer step over `accumulate` micro-batches; gives their mean loss, or none when the step is skipped.
-std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>& parameters,
-                                 const TrainSettings& settings, Course& course) {
+/// One optimizer step over `accumulate` micro-batches, counted with their mean loss. After Ctrl-C no other one of them
+/// begins, and the step is dropped.
+void train_step(Learner& learner, std::vector<nn::Named<float>>& parameters, const TrainSettings& settings,
+                Course& course) {
     double total = 0;
     const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
     for (Index micro = 0; micro < settings.accumulate; ++micro) {
+        if (interrupted != 0) return nn::zero_grad(parameters);
         const Index draw = course.step * settings.accumulate + micro;
         Tape<float> tape({.recompute = true});
         const Tensor<float> loss = learner.loss(draw);
         const double value = loss.item();
         if (!std::isfinite(value))
-            return skip(learner, parameters,
+            return skip(learner, parameters, course,
                         fmt::format("the loss is {} at step {}{}", std::isnan(value) ? "NaN" : "infinite",
                                     course.step + 1, culprit(learner, draw)));
         tape.backward(loss, Tensor<float>::full({}, share));
@@ -229,10 +231,12 @@ std::optional<double> train_step(Learner& learner, std::vector<nn::Named<float>>
     }
     const double norm = settings.clip > 0 ? grad_norm(parameters) : 0;
     if (!std::isfinite(norm))
-        return skip(learner, parameters, fmt::format("the gradient is not finite at step {}", course.step + 1));
+        return skip(learner, parameters, course, fmt::format("the gradient is not finite at step {}", course.step + 1));
     learner.optimizer().lr = learner.learning_rate(course.step);
     learner.optimizer().step(settings.clip > 0 ? clip_factor(norm, settings.clip) : 1);
-    return total;
+    ++course.step;
+    course.add(total);
+    learner.stepped(total);
 }
 
 /// Shows the mean loss of the epoch that has ended, and begins another. Throws TrainingFailed when it had no loss.
@@ -454,26 +458,22 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
     TrainResult result;
     reset_pool_peak();
 
-    while (course.step < end && interrupted == 0) {
+    for (bool last = course.step >= end; !last;) {
         const Clock::time_point start = Clock::now();
-        const std::optional<double> loss = train_step(learner, parameters, settings, course);
-        course.training_seconds += seconds_since(start);
         const Index epochs_before = learner.epochs(course.step * settings.accumulate);
-        ++course.step;
-        if (loss) {
-            course.add(*loss);
-            learner.stepped(*loss);
-        }
+        train_step(learner, parameters, settings, course);
+        course.training_seconds += seconds_since(start);
         const Index epochs = learner.epochs(course.step * settings.accumulate);
         const bool epoch_ends = epochs > epochs_before;
         if (epoch_ends) end_epoch(course, epochs, progress);
-        const bool last = course.step == end || interrupted != 0;
+        last = course.step == end || interrupted != 0;
         const bool evaluate = last || (settings.eval_every > 0 && course.step % settings.eval_every == 0);
         if (evaluate) result.val_loss = validate(learner, course, run);
         if (course.interval > 0 && (evaluate || course.step % metric_every == 0))
             end_interval(course, evaluate ? result.val_loss : std::nullopt, progress);
         const bool due = (settings.save_every > 0 && course.step % settings.save_every == 0) ||
                          (epoch_ends && settings.save_epochs > 0 && epochs % settings.save_epochs == 0);
+        last = last || interrupted != 0;  // which may have come during a long evaluation
         if (last || due) save(learner, course, run);
     }
     progress.finish();

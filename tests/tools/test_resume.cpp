@@ -2,15 +2,20 @@
 
 #include "scratch.hpp"
 
+#include <xtape/engine/ops.hpp>
+#include <xtape/optim/sgd.hpp>
+#include <xtape/tools/trainer.hpp>
+
+#include <csignal>
 #include <functional>
+#include <utility>
 
 namespace test_resume {
 
 namespace {
 
 namespace fs = std::filesystem;
-using Catch::Matchers::Contains;
-using Catch::Matchers::EndsWith;
+using xtape::Index;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
 using xtape::test::weights;
@@ -41,6 +46,50 @@ public:
 private:
     fs::path before_;
 };
+
+/// Learns one number by losses that differ from draw to draw; Ctrl-C comes in one draw, or in the first validation.
+class Interrupted final : public xtape::tools::Learner {
+public:
+    Interrupted(Index at_draw, bool in_validation) : at_draw_(at_draw), in_validation_(in_validation) {}
+
+    std::vector<xtape::nn::Named<float>> parameters() override { return {{"w", &w_}}; }
+    xtape::Tensor<float> loss(Index draw) override {
+        ++draws;
+        if (draw == at_draw_) std::raise(SIGINT);
+        return mean(w_ * w_) * static_cast<float>(draw + 1);
+    }
+    Index tokens() const override { return 1; }
+    xtape::Optimizer<float>& optimizer() override { return sgd_; }
+    double learning_rate(Index) const override { return 0.01; }
+    std::optional<double> validate() override {
+        if (std::exchange(in_validation_, false)) std::raise(SIGINT);
+        return 1;
+    }
+
+    float value() const { return w_.item(); }
+
+    int draws = 0;
+
+private:
+    xtape::Parameter<float> w_{xtape::Tensor<float>({1}, {1.0f})};
+    xtape::SGD<float> sgd_{parameters()};
+    Index at_draw_;
+    bool in_validation_;
+};
+
+constexpr Index never = -1;
+
+/// Three steps of four micro-batches, in a folder.
+xtape::tools::TrainResult train_briefly(Interrupted& learner, const std::string& run, bool resume) {
+    fs::create_directories(run);
+    xtape::tools::TrainSettings settings;
+    settings.steps = 3;
+    settings.accumulate = 4;
+    settings.eval_every = 1;
+    settings.quiet = true;
+    settings.resume = resume;
+    return xtape::tools::run_training(learner, settings, xtape::tools::RunFolder(run));
+}
 
 }  // namespace
 
@@ -123,6 +172,29 @@ TEST_CASE("resume: a run of an earlier version, which knows no hash of its data,
     edit_config(run, [](Json& config) { config.erase("data_hash"); });
     scratch.write("names.txt", "ann\nbop\n");
     CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+}
+
+TEST_CASE("resume: Ctrl-C ends a step after the present micro-batch, and the course goes on bit for bit") {
+    const Scratch scratch;
+    Interrupted whole(never, false), cut(5, false), rest(never, false);
+    train_briefly(whole, scratch / "whole", false);
+    const xtape::tools::TrainResult result = train_briefly(cut, scratch / "parts", false);
+    CHECK(result.interrupted);
+    CHECK(result.steps == 1);
+    CHECK(cut.draws == 6);
+    train_briefly(rest, scratch / "parts", true);
+    CHECK(rest.draws == 8);
+    CHECK(rest.value() == whole.value());
+    CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
+}
+
+TEST_CASE("resume: Ctrl-C during an evaluation saves the step before it") {
+    const Scratch scratch;
+    Interrupted whole(never, false), cut(never, true), rest(never, false);
+    train_briefly(whole, scratch / "whole", false);
+    CHECK(train_briefly(cut, scratch / "parts", false).steps == 1);
+    train_briefly(rest, scratch / "parts", true);
+    CHECK(rest.value() == whole.value());
 }
 
 }  // namespace test_resume
