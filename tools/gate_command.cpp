@@ -47,7 +47,7 @@ GateConfig gate_config(const RunFolder& run) {
     });
 }
 
-std::string source_of(const std::string& path) { return path.empty() ? "the built-in tool calls" : path; }
+std::string source_of_calls(const std::string& path) { return path.empty() ? "the built-in tool calls" : path; }
 
 /// All texts of some lines, one a line.
 std::string text_of(std::span<const GateLine> lines) {
@@ -112,13 +112,13 @@ public:
         const std::vector<GateLine> lines = read_lines();
         const std::string text = text_of(lines);
         const models::Tokenizer tokenizer =
-            tokenizer_for(settings_, std::string_view(text), source_of(settings_.data), tokenizer_, vocab_);
+            tokenizer_for(settings_, std::string_view(text), source_of_calls(settings_.data), tokenizer_, vocab_);
         config_.vocab = tokenizer.vocab();
         config_.check();
         check_memory(name(), models::parameter_count(config_));
         std::string summary;
         GateLearner learner(config_, settings_, examples(lines, tokenizer, summary));
-        return use({learner, to_json(config_), source_of(settings_.data), tokenizer.to_json(), summary});
+        return use({learner, to_json(config_), source_of_calls(settings_.data), tokenizer.to_json(), summary});
     }
 
     void check_config(const RunFolder& run) const override { (void)gate_config(run); }
@@ -173,15 +173,15 @@ private:
     /// With a summary of them. Throws FileError when there is nothing to learn from.
     models::GateSplit examples(std::span<const GateLine> lines, const models::Tokenizer& tokenizer,
                                std::string& summary) const {
-        models::GateExamples all = models::encode(lines, tokenizer, config_.context, source_of(settings_.data));
+        models::GateExamples all = models::encode(lines, tokenizer, config_.context, source_of_calls(settings_.data));
         summary =
             fmt::format("{} parameters, {} examples of {}{}, a vocabulary of {}", models::parameter_count(config_),
-                        all.examples.size(), source_of(settings_.data),
+                        all.examples.size(), source_of_calls(settings_.data),
                         all.too_long > 0 ? fmt::format(" ({} too long, left out)", all.too_long) : "", config_.vocab);
         models::GateSplit parts = models::split(std::move(all.examples), settings_.val_fraction, settings_.seed);
         if (parts.training.empty())
             throw FileError(fmt::format("{}: no examples to learn from: {} are held out, {} are longer than {} tokens",
-                                        source_of(settings_.data), parts.held_out.size(), all.too_long,
+                                        source_of_calls(settings_.data), parts.held_out.size(), all.too_long,
                                         config_.context));
         return parts;
     }

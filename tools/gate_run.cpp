@@ -114,6 +114,7 @@ double GateLearner::flops_per_token() const {
 }
 
 Json GateLearner::state() const {
+    if (losses_.steps() == 0) return {};  // an average of none is no number
     return Json{{"steps", losses_.steps()}, {"loss_average", losses_.average()}, {"last_losses", losses_.last()}};
 }
 

@@ -62,7 +62,7 @@ std::string read_data(const std::string& path) {
     return path.empty() ? std::string(models::built_in_names()) : nn::read_file(path, data_limit);
 }
 
-std::string source_of(const std::string& path) { return path.empty() ? "the built-in names" : path; }
+std::string source_of_names(const std::string& path) { return path.empty() ? "the built-in names" : path; }
 
 models::NameCorpus read_corpus(const std::string& text, const NameTokenizer& tokenizer, int block,
                                const std::string& source) {
@@ -171,17 +171,17 @@ public:
         const std::string text = read_data(settings_.data);
         const NameTokenizer tokenizer = settings_.resume ? read_tokenizer<NameTokenizer>(RunFolder(settings_.out))
                                         : tokenizer_ == "char"
-                                            ? NameTokenizer::from_text(text, source_of(settings_.data))
+                                            ? NameTokenizer::from_text(text, source_of_names(settings_.data))
                                             : NameTokenizer::letters();
         config_.vocab = tokenizer.vocab();
         config_.check();
         check_memory(name(), models::parameter_count(config_));
-        models::NameCorpus corpus = read_corpus(text, tokenizer, config_.block, source_of(settings_.data));
+        models::NameCorpus corpus = read_corpus(text, tokenizer, config_.block, source_of_names(settings_.data));
         nn::Rng rng(settings_.seed);
         rng.shuffle(corpus.names);
         if (settings_.val_fraction > 0 && settings_.val_fraction * static_cast<double>(corpus.names.size()) < 1)
-            throw FileError(fmt::format("{}: too few names to hold some out", source_of(settings_.data)));
-        const std::string source = source_of(settings_.data);
+            throw FileError(fmt::format("{}: too few names to hold some out", source_of_names(settings_.data)));
+        const std::string source = source_of_names(settings_.data);
         const std::string summary = fmt::format("{} parameters, {} names of {}{}", models::parameter_count(config_),
                                                 corpus.names.size(), source, left_out(corpus));
         MicrogptLearner learner(config_, settings_, std::move(corpus.names));

@@ -26,7 +26,13 @@ FILES = {
     "gate.cpp": "gate",
     "lrnn.cpp": "lrnn",
 }
-OTHER_MODEL = {"sigmoid": "lrnn", "sigmoid_backward": "lrnn", "sigmoid_forward": "lrnn"}
+OTHER_MODEL = {
+    "sigmoid": "lrnn",
+    "sigmoid_backward": "lrnn",
+    "sigmoid_forward": "lrnn",
+    "swiglu_backward": "llama",
+    "swiglu_forward": "llama",
+}
 
 # What is no part of the right pass: the code of the faults, and the kernel that only a fault calls.
 NO_PART = re.compile(r"fault|Fault|SecondTerm|Turn::|Reach::|Carry::|smallest_probability|largest_probability")

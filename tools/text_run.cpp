@@ -73,8 +73,9 @@ namespace {
 
 /// Says on standard error that not all of a prompt is read, where it is too long for that.
 void warn_of_unread(const std::string& prompt, const models::Tokenizer& tokenizer, Index context) {
+    if (context == 0) return;
     const std::size_t tokens = tokenizer.encode_prompt(prompt).size();
-    if (context > 0 && tokens > static_cast<std::size_t>(context))
+    if (tokens > static_cast<std::size_t>(context))
         fmt::print(stderr,
                    "xtape: generate: the prompt has {} tokens, more than the model's context of {}; only its last half "
                    "context is read\n",

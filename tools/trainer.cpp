@@ -109,31 +109,33 @@ void save_weights(Learner& learner, const Course& course, const std::filesystem:
     nn::save_arrays(path, weights, {{"step", std::to_string(course.step)}});
 }
 
-/// Throws TrainingFailed where an update has left a weight that is NaN or infinite: what has been saved stays.
-void check_weights(Learner& learner, const Course& course) {
+/// The name of the first moment that is NaN or infinite, or empty.
+std::string first_not_finite(const nn::Arrays& moments) {
+    const auto is_finite = [](auto values) {
+        return std::ranges::all_of(values, [](auto v) { return std::isfinite(v); });
+    };
+    const auto at =
+        std::ranges::find_if_not(moments, [&](const nn::Array& array) { return std::visit(is_finite, array.values); });
+    return at == moments.end() ? "" : at->name;
+}
+
+/// Throws TrainingFailed where an update has left a weight that is NaN or infinite, or a moment, which leaves its
+/// weight where it is for good: what has been saved stays.
+void check_update(Learner& learner, const Course& course) {
     for (const auto& [name, parameter] : learner.parameters()) {
         if (std::ranges::all_of(parameter->values(), [](float v) { return std::isfinite(v); })) continue;
         throw TrainingFailed(
             fmt::format("train: after step {}, {} is not finite; take a lower --lr", course.step, name));
     }
-}
-
-/// The same for the state of the optimizer: a second moment that has overflowed leaves its weight where it is for good.
-void check_state(Learner& learner, const Course& course) {
-    const auto is_finite = [](auto values) {
-        return std::ranges::all_of(values, [](auto v) { return std::isfinite(v); });
-    };
-    for (const nn::Array& array : learner.optimizer().state()) {
-        if (std::visit(is_finite, array.values)) continue;
+    if (const std::string name = first_not_finite(learner.optimizer().state()); !name.empty())
         throw TrainingFailed(
             fmt::format("train: after step {}, {} of the optimizer is not finite; limit the gradient with --clip",
-                        course.step, array.name));
-    }
+                        course.step, name));
 }
 
 /// Measures the validation loss, and keeps the weights when they are the best so far.
 std::optional<double> validate(Learner& learner, Course& course, const RunFolder& run) {
-    check_weights(learner, course);
+    check_update(learner, course);
     const std::optional<double> loss = learner.validate();
     if (loss && !std::isfinite(*loss))
         fmt::print(stderr, "xtape: train: the validation loss after step {} is not finite\n", course.step);
@@ -145,8 +147,7 @@ std::optional<double> validate(Learner& learner, Course& course, const RunFolder
 }
 
 void save(Learner& learner, const Course& course, const RunFolder& run) {
-    check_weights(learner, course);
-    check_state(learner, course);
+    check_update(learner, course);
     Json state = to_json(course);
     if (Json model = learner.state(); !model.is_null()) state["model"] = std::move(model);
     const std::string trainer = print_json(state, 1);
@@ -161,6 +162,8 @@ Course restore(Learner& learner, const RunFolder& run) {
     std::vector<nn::NamedConst<float>> weights;
     for (const auto& [name, parameter] : learner.parameters()) weights.push_back({name, parameter});
     check_finite(weights, run.file("optimizer.safetensors").string());
+    if (const std::string name = first_not_finite(learner.optimizer().state()); !name.empty())
+        throw FileError(fmt::format("{}: {} is not finite", run.file("optimizer.safetensors").string(), name));
     Course course;
     try {
         const auto text = metadata.find("trainer");
@@ -214,9 +217,13 @@ void skip(Learner& learner, std::vector<nn::Named<float>>& parameters, Course& c
 void train_step(Learner& learner, std::vector<nn::Named<float>>& parameters, const TrainSettings& settings,
                 Course& course) {
     double total = 0;
+    const auto tokens_before = course.tokens;
     const auto share = static_cast<float>(1.0 / static_cast<double>(settings.accumulate));
     for (Index micro = 0; micro < settings.accumulate; ++micro) {
-        if (interrupted != 0) return nn::zero_grad(parameters);
+        if (interrupted != 0) {
+            course.tokens = tokens_before;
+            return nn::zero_grad(parameters);
+        }
         const Index draw = course.step * settings.accumulate + micro;
         Tape<float> tape({.recompute = true});
         const Tensor<float> loss = learner.loss(draw);
@@ -333,16 +340,16 @@ void check_data(const RunFolder& run, const Json& flags, const TrainSettings& se
 /// Makes the folder ready for a run and writes config.json and tokenizer.json; with --resume, sees that it holds this
 /// run. Throws UsageError where it holds another.
 void begin_run(const RunFolder& run, const TrainSettings& settings, const CLI::App& app, const PreparedCourse& course) {
-    const Json all{{"model", app.get_name()},
-                   {"config", course.config},
-                   {"seed", settings.seed},
-                   {"data", course.data},
-                   {"data_hash", hash_of(settings.data)},
-                   {"flags", given_flags(app)}};
+    Json all{{"model", app.get_name()},
+             {"config", course.config},
+             {"seed", settings.seed},
+             {"data", course.data},
+             {"flags", given_flags(app)}};
     if (settings.resume) {
         run.check_same(all);
         return run.remove_temporaries();
     }
+    all["data_hash"] = hash_of(settings.data);
     run.begin(settings.overwrite);
     run.write_config(all);
     run.write_text("tokenizer.json", course.tokenizer);
@@ -437,7 +444,7 @@ void check_memory(std::string_view model, Index parameters) {
     const double there = memory_there();
     if (there > 0 && wanted > there)
         throw UsageError(
-            fmt::format("{}: {} parameters with their gradients and moments take {:.1f} GiB, this machine has {:.1f}; "
+            fmt::format("{}: {} parameters with their gradients and moments take {:.1f} GiB, there are {:.1f} here; "
                         "choose a smaller model",
                         model, parameters, wanted / gibibyte, there / gibibyte));
 }
@@ -460,9 +467,9 @@ TrainResult run_training(Learner& learner, const TrainSettings& settings, const 
 
     for (bool last = course.step >= end; !last;) {
         const Clock::time_point start = Clock::now();
-        const Index epochs_before = learner.epochs(course.step * settings.accumulate);
+        const Index step_before = course.step, epochs_before = learner.epochs(step_before * settings.accumulate);
         train_step(learner, parameters, settings, course);
-        course.training_seconds += seconds_since(start);
+        if (course.step > step_before) course.training_seconds += seconds_since(start);
         const Index epochs = learner.epochs(course.step * settings.accumulate);
         const bool epoch_ends = epochs > epochs_before;
         if (epoch_ends) end_epoch(course, epochs, progress);

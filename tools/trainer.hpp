@@ -38,7 +38,8 @@ struct TrainSettings {
 
 void bind(CLI::App& app, TrainSettings& settings);
 
-/// The bytes of this machine's memory, or the limit on those of our control group (v2) where that is less.
+/// The bytes of this machine's memory, or the limit on those of the container (its control group, v2) where that is
+/// less.
 double memory_there(const std::filesystem::path& cgroup_limit = "/sys/fs/cgroup/memory.max");
 
 /// Throws UsageError where weights, gradients and both moments of so many parameters are more than this machine has
@@ -94,9 +95,10 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-/// Trains to `stop_after` or `steps`, from the start or from where the folder's last checkpoint left off.
-/// Throws TrainingFailed for a loss that is not finite, where the learner skips such steps for a whole epoch of them;
-/// the last good checkpoint stays.
+/// Trains to `stop_after` or `steps`, from the start or from where the folder's last checkpoint left off. Ctrl-C drops
+/// the step that it comes in, unless that is done, and saves. Throws TrainingFailed for a loss that is not finite,
+/// where the learner skips such steps for a whole epoch of them, and for such a weight or moment; the last good
+/// checkpoint stays.
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
 
 /// `xtape train MODEL`, `app` being that: begins the run folder, or with --resume sees that it holds this run; trains;

@@ -19,31 +19,18 @@ using Inputs = std::vector<Values>;
 
 inline Values normals(std::size_t n, std::uint64_t seed, double deviation = 1) {
     std::mt19937_64 random(seed);
-    std::normal_distribution<double> normal(0, deviation);
-    Values values(n);
-    for (double& value : values) value = normal(random);
-    return values;
+    return random_values(n, random, 0, deviation);
 }
 
 /// Checks the gradient of the smooth `loss(x)` along two random directions of length 1, to `tolerance` of the
 /// gradient's root mean square.
 void check_directions(const Values& x, const Values& gradient, auto&& loss, double tolerance = 1e-7) {
-    constexpr double step = 1e-3;
     REQUIRE(x.size() == gradient.size());
-    const double allowed = tolerance * std::sqrt(dot(gradient, gradient) / double(gradient.size()));
-    CHECK(allowed > 0);
+    Values moved = x;
     for (const std::uint64_t seed : {11u, 12u}) {
-        Values direction = normals(x.size(), seed);
-        const double length = std::sqrt(dot(direction, direction));
-        for (double& d : direction) d /= length;
-        const double measured = slope(
-            [&](double distance) {
-                Values moved = x;
-                for (std::size_t j = 0; j < x.size(); ++j) moved[j] += distance * direction[j];
-                return loss(moved);
-            },
-            step);
-        CHECK(std::abs(measured - dot(gradient, direction)) < allowed);
+        std::mt19937_64 random(seed);
+        CHECK(slope_error(
+                  moved, gradient, [&] { return loss(moved); }, random) < tolerance);
     }
 }
 

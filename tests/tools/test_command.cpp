@@ -234,7 +234,7 @@ TEST_CASE("train: a model that this machine has no memory for is refused before 
         const Outcome outcome = xtape_command(words);
         CAPTURE(model);
         CHECK(outcome.status == 2);
-        CHECK_THAT(outcome.error, Contains(" GiB, this machine has "));
+        CHECK_THAT(outcome.error, Contains(" GiB, there are "));
         CHECK(outcome.error.rfind("xtape: " + model + ": ", 0) == 0);
         CHECK_FALSE(fs::exists(scratch.path / model));
     }

@@ -27,6 +27,10 @@ Sample affine_sample(const std::string& label, const Shape& x, const Shape& weig
     return sample("linear", label, affine(options),
                   {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2), uniform({n}, -1, 1, 3)});
 }
+Sample unbiased_sample(const std::string& label, const Shape& x, const Shape& weight, MatmulOptions options) {
+    const auto unbiased = [=](auto in) { return linear(in[0], in[1], {}, options); };
+    return sample("linear", label, unbiased, {uniform(x, -1, 1, 1), uniform(weight, -1, 1, 2)});
+}
 
 const Samples samples{
     product_sample("8x16 16x27", {8, 16}, {16, 27}),
@@ -71,8 +75,9 @@ const Samples samples{
     affine_sample("relu, no rows", {0, 5}, {5, 4}, 4, {.relu = true}),
     affine_sample("relu, x like the weight", {4, 4}, {4, 4}, 4, {.relu = true}),
     affine_sample("relu, x like the bias", {4}, {4, 4}, 4, {.relu = true}),
-    sample("linear", "no bias", [](auto in) { return linear(in[0], in[1], {}); },
-           {uniform({3, 5}, -1, 1), uniform({5, 4}, -1, 1, 2)}),
+    unbiased_sample("no bias", {3, 5}, {5, 4}, {}),
+    unbiased_sample("no bias, weight transposed", {3, 5}, {4, 5}, {.transpose_b = true}),
+    unbiased_sample("no bias, relu", {3, 5}, {5, 4}, {.relu = true}),
 };
 
 /// op(a) op(b) with plain loops, for matrices.
