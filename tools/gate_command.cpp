@@ -8,6 +8,7 @@
 #include <xtape/tools/gate_command.hpp>
 #include <xtape/tools/gate_run.hpp>
 #include <xtape/tools/text_run.hpp>
+#include <xtape/tools/train_command.hpp>
 #include <xtape/tools/trained.hpp>
 
 #include <cerrno>

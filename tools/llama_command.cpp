@@ -12,6 +12,7 @@
 #include <xtape/tools/llama_audit.hpp>
 #include <xtape/tools/llama_command.hpp>
 #include <xtape/tools/text_run.hpp>
+#include <xtape/tools/train_command.hpp>
 #include <xtape/tools/trained.hpp>
 
 #include <fmt/format.h>

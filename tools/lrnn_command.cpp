@@ -11,6 +11,7 @@
 #include <xtape/tools/lrnn_audit.hpp>
 #include <xtape/tools/lrnn_command.hpp>
 #include <xtape/tools/text_run.hpp>
+#include <xtape/tools/train_command.hpp>
 #include <xtape/tools/trained.hpp>
 
 #include <algorithm>

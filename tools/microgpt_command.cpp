@@ -12,8 +12,8 @@
 #include <xtape/tools/flags.hpp>
 #include <xtape/tools/microgpt_audit.hpp>
 #include <xtape/tools/microgpt_command.hpp>
+#include <xtape/tools/train_command.hpp>
 #include <xtape/tools/trained.hpp>
-#include <xtape/tools/trainer.hpp>
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 #pragma once
-// The course of a training run, whatever the model: steps, evaluation, saving, resuming, and what is shown of it.
+// The course of a training run, whatever the model: steps, evaluation, checkpoints, and what is shown of it.
 
 #include <xtape/engine/tensor.hpp>
 #include <xtape/nn/module.hpp>
@@ -35,16 +35,6 @@ struct TrainSettings {
     bool quiet = false;
     bool json = false;
 };
-
-void bind(CLI::App& app, TrainSettings& settings);
-
-/// The bytes of this machine's memory, or the limit on those of the container (its control group, v2) where that is
-/// less.
-double memory_there(const std::filesystem::path& cgroup_limit = "/sys/fs/cgroup/memory.max");
-
-/// Throws UsageError where weights, gradients and both moments of so many parameters are more than this machine has
-/// memory for: the system would end the training without a word.
-void check_memory(std::string_view model, Index parameters);
 
 /// A model in training, as the trainer sees it.
 class Learner {
@@ -100,10 +90,5 @@ public:
 /// where the learner skips such steps for a whole epoch of them, and for such a weight or moment; the last good
 /// checkpoint stays.
 TrainResult run_training(Learner& learner, const TrainSettings& settings, const RunFolder& run);
-
-/// `xtape train MODEL`, `app` being that: begins the run folder, or with --resume sees that it holds this run; trains;
-/// and prints the result. Throws UsageError where the folder holds another run, FileError where the data have changed
-/// since it began.
-Exit train_model(ModelCommand& model, TrainSettings& settings, CLI::App& app);
 
 }  // namespace xtape::tools

@@ -3,6 +3,7 @@
 
 #include <xtape/engine/ops.hpp>
 #include <xtape/optim/sgd.hpp>
+#include <xtape/tools/train_command.hpp>
 #include <xtape/tools/trainer.hpp>
 
 #include <cmath>
