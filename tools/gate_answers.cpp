@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <unistd.h>
 
@@ -52,7 +53,7 @@ private:
         pending_.erase(0, begin);
         if (pending_.size() > longest_line)
             throw FileError(fmt::format("{}: line {} is longer than {} bytes", source_, number_ + 1, longest_line));
-        if (ended_ && !pending_.empty()) lines.push_back({++number_, std::move(pending_)});
+        if (ended_ && !pending_.empty()) lines.push_back({++number_, std::exchange(pending_, {})});
     }
 
     int file_;

@@ -34,7 +34,7 @@ void warn_of_unknown(const models::Text& text, const models::Tokenizer& tokenize
 models::Tokenizer tokenizer_for(const TrainSettings& settings, const models::Text& text, const std::string& source,
                                 const std::string& kind, int vocab) {
     if (!settings.resume) return models::Tokenizer::learn(kind, text, vocab);
-    models::Tokenizer tokenizer = read_tokenizer<models::Tokenizer>(RunFolder(settings.out));
+    auto tokenizer = read_tokenizer<models::Tokenizer>(RunFolder(settings.out));
     warn_of_unknown(text, tokenizer, source);
     return tokenizer;
 }
