@@ -158,6 +158,20 @@ TEST_CASE("reference lrnn kernels: elementwise gradients are those of the forwar
             d[0] = dx.values;
         });
     }
+    SECTION("swiglu") {
+        check_kernel(
+            {x, other},
+            [](const Inputs& in) {
+                M y(rows, width);
+                swiglu_forward(y, rows_of(in[0]), rows_of(in[1]));
+                return y.values;
+            },
+            [&](Inputs& d, const Values& dy) {
+                M dgate = rows_of(d[0]), dup = rows_of(d[1]);
+                swiglu_backward(dgate, dup, rows_of(dy), rows_of(x), rows_of(other));
+                d = {dgate.values, dup.values};
+            });
+    }
 }
 
 TEST_CASE("reference clamped_exp: gradient passes at the bounds, not beyond, and a NaN passes") {

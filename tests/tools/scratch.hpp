@@ -59,6 +59,12 @@ private:
 /// The bytes of a run's weights.
 inline std::string weights(const std::string& run) { return xtape::nn::read_file(run + "/model.safetensors"); }
 
+/// The words of a quiet `xtape train microgpt`.
+inline std::vector<std::string> train_microgpt(const std::string& out, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
+    return more;
+}
+
 struct Outcome {
     int status;
     std::string out, error;

@@ -15,15 +15,11 @@ using Catch::Matchers::Contains;
 using Catch::Matchers::EndsWith;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
+using xtape::test::train_microgpt;
 using xtape::test::weights;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
 using xtape::tools::parse_json;
-
-std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
-    more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
-    return more;
-}
 
 }  // namespace
 
@@ -45,7 +41,7 @@ TEST_CASE("train: --json prints one object, and the run folder holds its seven f
 TEST_CASE("train: the same seed gives the same bits, on one thread or two") {
     const Scratch scratch;
     const auto run = [&](const std::string& name, const std::string& threads) {
-        REQUIRE(xtape_command(train(scratch / name, {"--steps", "60", "--threads", threads})).status == 0);
+        REQUIRE(xtape_command(train_microgpt(scratch / name, {"--steps", "60", "--threads", threads})).status == 0);
         return weights(scratch / name);
     };
     const std::string first = run("a", "1");
@@ -56,12 +52,12 @@ TEST_CASE("train: the same seed gives the same bits, on one thread or two") {
 TEST_CASE("train: stopped after 15 of 30 steps and resumed gives the bits of 30 at once") {
     const Scratch scratch;
     const std::vector<std::string> settings{"--steps", "30", "--batch", "3", "--accumulate", "2", "--clip", "1"};
-    REQUIRE(xtape_command(train(scratch / "whole", settings)).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "whole", settings)).status == 0);
     std::vector<std::string> half = settings;
     half.insert(half.end(), {"--stop-after", "15"});
-    REQUIRE(xtape_command(train(scratch / "parts", half)).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "parts", half)).status == 0);
     CHECK(weights(scratch / "parts") != weights(scratch / "whole"));
-    REQUIRE(xtape_command(train(scratch / "parts", {"--resume"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "parts", {"--resume"})).status == 0);
     CHECK(weights(scratch / "parts") == weights(scratch / "whole"));
     CHECK(xtape::nn::read_file(scratch / "parts/metrics.jsonl") ==
           xtape::nn::read_file(scratch / "whole/metrics.jsonl"));
@@ -69,7 +65,7 @@ TEST_CASE("train: stopped after 15 of 30 steps and resumed gives the bits of 30 
 
 TEST_CASE("generate: samples follow the seed, and keep the prompt") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "30"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--steps", "30"})).status == 0);
     const Outcome one = xtape_command({"generate", scratch / "run", "--samples", "4", "--prompt", "an"});
     REQUIRE(one.status == 0);
     CHECK(std::count(one.out.begin(), one.out.end(), '\n') == 4);
@@ -81,7 +77,7 @@ TEST_CASE("generate: samples follow the seed, and keep the prompt") {
 
 TEST_CASE("eval and info: a trained run tells its loss and its settings") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "30"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--steps", "30"})).status == 0);
     const std::string names = scratch.write("names.txt", "ann\nbob\n");
     const Outcome eval = xtape_command({"eval", scratch / "run", "--data", names, "--json"});
     REQUIRE(eval.status == 0);
@@ -94,12 +90,12 @@ TEST_CASE("eval and info: a trained run tells its loss and its settings") {
 
 TEST_CASE("a folder that holds a run is refused without --resume or --overwrite") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
-    const Outcome again = xtape_command(train(scratch / "run", {"--steps", "5"}));
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--steps", "5"})).status == 0);
+    const Outcome again = xtape_command(train_microgpt(scratch / "run", {"--steps", "5"}));
     CHECK(again.status == 2);
     CHECK(again.error.find("holds a run; say --resume") != std::string::npos);
-    CHECK(xtape_command(train(scratch / "run", {"--steps", "5", "--overwrite"})).status == 0);
-    const Outcome other = xtape_command(train(scratch / "run", {"--resume", "--dim", "32"}));
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--steps", "5", "--overwrite"})).status == 0);
+    const Outcome other = xtape_command(train_microgpt(scratch / "run", {"--resume", "--dim", "32"}));
     CHECK(other.status == 2);
     CHECK_THAT(other.error, Contains("holds another run: dim was 16, now it is 32; ffn was 64, now it is 128"));
     Json config = parse_json(xtape::nn::read_file(scratch / "run/config.json")), turned = Json::object();
@@ -107,7 +103,7 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
     turned["spare"] = 1;
     config["config"] = turned;
     xtape::nn::atomic_write(scratch / "run/config.json", xtape::nn::print_json(config));
-    const Outcome spare = xtape_command(train(scratch / "run", {"--resume"}));
+    const Outcome spare = xtape_command(train_microgpt(scratch / "run", {"--resume"}));
     CHECK(spare.status == 2);
     CHECK_THAT(spare.error, EndsWith("holds another run: spare was 1, now it is null\n"));
     const Outcome llama = xtape_command({"train", "llama", "--resume", "--out", scratch / "run"});
@@ -117,35 +113,36 @@ TEST_CASE("a folder that holds a run is refused without --resume or --overwrite"
 
 TEST_CASE("a run that stopped before its first checkpoint is begun anew") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--steps", "5"})).status == 0);
     fs::rename(scratch.path / "run" / "model.safetensors", scratch.path / "run" / "best.safetensors");
-    CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 2);
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--steps", "5"})).status == 2);
     fs::remove(scratch.path / "run" / "best.safetensors");
-    CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 2);  // --resume could go on
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--steps", "5"})).status == 2);  // --resume could go on
     fs::remove(scratch.path / "run" / "optimizer.safetensors");
-    CHECK(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--steps", "5"})).status == 0);
 }
 
 TEST_CASE("a course that went astray exits with 1, and the last good checkpoint stays") {
     const Scratch scratch;
     const std::string run = scratch / "run";
-    REQUIRE(xtape_command(train(run, {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "5"})).status == 0);
     const std::string model = weights(run), course = xtape::nn::read_file(run + "/optimizer.safetensors");
-    const Outcome astray = xtape_command(train(run, {"--resume", "--steps", "9", "--lr", "1e39", "--save-every", "1"}));
+    const Outcome astray =
+        xtape_command(train_microgpt(run, {"--resume", "--steps", "9", "--lr", "1e39", "--save-every", "1"}));
     CHECK(astray.status == 1);
     CHECK_THAT(astray.error, Contains("train: after step 6, wte is not finite; take a lower --lr"));
     CHECK(weights(run) == model);
     CHECK(xtape::nn::read_file(run + "/optimizer.safetensors") == course);
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "9", "--lr", "0.01"})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "9", "--lr", "0.01"})).status == 0);
 }
 
 TEST_CASE("--resume of a finished course writes what a kill between its files has left out") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--steps", "5"})).status == 0);
     const std::string model = weights(scratch / "run");
     fs::remove(scratch / "run/model.safetensors");
     fs::remove(scratch / "run/metrics.jsonl");
-    const Outcome resumed = xtape_command(train(scratch / "run", {"--resume"}));
+    const Outcome resumed = xtape_command(train_microgpt(scratch / "run", {"--resume"}));
     CHECK(resumed.status == 0);
     CHECK(weights(scratch / "run") == model);
     CHECK(fs::exists(scratch / "run/metrics.jsonl"));
@@ -154,9 +151,9 @@ TEST_CASE("--resume of a finished course writes what a kill between its files ha
 TEST_CASE("--overwrite removes what kills have left of files half-written") {
     const Scratch scratch;
     const std::string run = scratch / "run", rest = run + "/.model.safetensors.123-4.tmp", mine = run + "/.mine.tmp";
-    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1"})).status == 0);
     for (const std::string& file : {rest, mine}) xtape::nn::atomic_write(file, "x");
-    REQUIRE(xtape_command(train(run, {"--steps", "1", "--overwrite"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1", "--overwrite"})).status == 0);
     CHECK_FALSE(fs::exists(rest));
     CHECK(fs::exists(mine));
 }
@@ -165,8 +162,8 @@ TEST_CASE("train microgpt: --weight-decay is decoupled: a step takes lr times de
     const Scratch scratch;
     const auto wout = [&](const std::string& decay) {
         REQUIRE(
-            xtape_command(train(scratch / decay, {"--steps", "1", "--lr", "0.01", "--weight-decay", decay})).status ==
-            0);
+            xtape_command(train_microgpt(scratch / decay, {"--steps", "1", "--lr", "0.01", "--weight-decay", decay}))
+                .status == 0);
         const std::string bytes = weights(scratch / decay);
         std::array<float, 16 * 27> last;  // of the file
         std::memcpy(last.data(), bytes.data() + bytes.size() - sizeof last, sizeof last);
@@ -179,7 +176,7 @@ TEST_CASE("train microgpt: --weight-decay is decoupled: a step takes lr times de
 TEST_CASE("train: a file whose name is not UTF-8") {
     const Scratch scratch;
     const std::string names = scratch.write("b\xff", "ann\nbob\n");
-    CHECK(xtape_command(train(scratch / "run", {"--steps", "1", "--data", names})).status == 0);
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--steps", "1", "--data", names})).status == 0);
 }
 
 TEST_CASE("train: files that a run would replace, and that are of no run of ours, stay") {
@@ -188,9 +185,9 @@ TEST_CASE("train: files that a run would replace, and that are of no run of ours
         const fs::path folder = scratch.path / fs::path(name).stem();
         fs::create_directory(folder);
         xtape::nn::atomic_write(folder / name, "// mine");
-        CHECK(xtape_command(train(folder.string(), {"--steps", "1"})).status == 2);
+        CHECK(xtape_command(train_microgpt(folder.string(), {"--steps", "1"})).status == 2);
         CHECK(xtape::nn::read_file(folder / name) == "// mine");
-        CHECK(xtape_command(train(folder.string(), {"--steps", "1", "--overwrite"})).status == 0);
+        CHECK(xtape_command(train_microgpt(folder.string(), {"--steps", "1", "--overwrite"})).status == 0);
     }
 }
 
@@ -209,11 +206,11 @@ TEST_CASE("wrong usage exits with 2 and one line") {
                                                {"train", "nonsense"},
                                                {"audit", "microgpt", "--fault", "nonsense"},
                                                {"generate"},
-                                               train(scratch / "run", {"--nonsense"}),
-                                               train(scratch / "run", {"--steps", "0"}),
-                                               train(scratch / "run", {"--dim", "18"}),
-                                               train(scratch / "run", {"--norm", "batch"}),
-                                               train(scratch / "run", {"--resume", "--overwrite"}),
+                                               train_microgpt(scratch / "run", {"--nonsense"}),
+                                               train_microgpt(scratch / "run", {"--steps", "0"}),
+                                               train_microgpt(scratch / "run", {"--dim", "18"}),
+                                               train_microgpt(scratch / "run", {"--norm", "batch"}),
+                                               train_microgpt(scratch / "run", {"--resume", "--overwrite"}),
                                                {"generate", scratch / "run", "--top-p", "0"},
                                                {"train", "llama", "--out", scratch / "run", "--vocab", "300"},
                                                {"train", "llama", "--out", scratch / "run", "--rope-theta", "inf"}}) {
@@ -292,14 +289,14 @@ TEST_CASE("a corpus with bytes that the vocabulary does not hold is counted in o
 TEST_CASE("names with characters that the vocabulary does not hold are counted") {
     const Scratch scratch;
     const std::string names = scratch.write("names.txt", "Zoë\nann-marie\n");
-    CHECK(xtape_command(train(scratch / "run", {"--data", names, "--steps", "2"})).error ==
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--data", names, "--steps", "2"})).error ==
           "xtape: " + names + ": 2 characters are not in the vocabulary of 27 tokens, and are left out\n");
     CHECK_THAT(xtape_command({"eval", scratch / "run", "--data", names}).error, Contains("2 characters"));
 }
 
 TEST_CASE("eval microgpt: names too long for the context are counted") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--ctx", "6", "--steps", "2"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--ctx", "6", "--steps", "2"})).status == 0);
     const std::string names = scratch.write("names.txt", "ann\nbartholomew\nbo\n");
     const std::vector<std::string> eval{"eval", scratch / "run", "--data", names};
     CHECK_THAT(xtape_command(eval).out, EndsWith(", over 2 names (1 too long, left out)\n"));
@@ -334,7 +331,7 @@ TEST_CASE("--resume: flags of another tokenizer are refused, and names outlive t
 
 TEST_CASE("weights or a loss that are not finite: a bad file, named") {
     const Scratch scratch;
-    REQUIRE(xtape_command(train(scratch / "run", {"--steps", "1"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "run", {"--steps", "1"})).status == 0);
     std::string bytes = weights(scratch / "run");
     const float nan = std::numeric_limits<float>::quiet_NaN();
     std::memcpy(bytes.data() + bytes.size() - sizeof nan, &nan, sizeof nan);
@@ -354,12 +351,12 @@ TEST_CASE("bad and missing files exit with 3 and one line, and leave nothing hal
     const std::string empty = scratch.write("empty.txt", ""), digits = scratch.write("digits.txt", "1\n2\n");
     const std::string file = scratch.write("file", "x");
     for (const auto& words :
-         std::vector<std::vector<std::string>>{train(scratch / "run", {"--data", scratch / "missing.txt"}),
-                                               train(scratch / "run", {"--data", scratch.path.string()}),
-                                               train(scratch / "run", {"--data", empty}),
-                                               train(scratch / "run", {"--data", digits}),
-                                               train(scratch / "run", {"--resume"}),
-                                               train(file, {}),
+         std::vector<std::vector<std::string>>{train_microgpt(scratch / "run", {"--data", scratch / "missing.txt"}),
+                                               train_microgpt(scratch / "run", {"--data", scratch.path.string()}),
+                                               train_microgpt(scratch / "run", {"--data", empty}),
+                                               train_microgpt(scratch / "run", {"--data", digits}),
+                                               train_microgpt(scratch / "run", {"--resume"}),
+                                               train_microgpt(file, {}),
                                                {"generate", scratch / "missing"},
                                                {"generate", file},
                                                {"info", scratch.path.string()},
@@ -378,13 +375,13 @@ TEST_CASE("a broken run folder exits with 3, whichever file is broken") {
     const std::string run = scratch / "run";
     const std::string names = scratch.write("names.txt", "ann\n");
     const auto refused = [&](const std::string& name, std::string_view text) {
-        REQUIRE(xtape_command(train(run, {"--steps", "5", "--overwrite"})).status == 0);
+        REQUIRE(xtape_command(train_microgpt(run, {"--steps", "5", "--overwrite"})).status == 0);
         xtape::nn::atomic_write(run + "/" + name, text);
         const Outcome outcome = xtape_command({"eval", run, "--data", names});
         CHECK(outcome.status == 3);
         CHECK(std::count(outcome.error.begin(), outcome.error.end(), '\n') == 1);
     };
-    REQUIRE(xtape_command(train(run, {"--steps", "5"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "5"})).status == 0);
     const std::string whole = weights(run);
     std::string flipped = whole;
     flipped[9] = static_cast<char>(flipped[9] ^ 0x10);
@@ -396,14 +393,14 @@ TEST_CASE("a broken run folder exits with 3, whichever file is broken") {
     refused("model.safetensors", std::string_view(whole).substr(0, whole.size() / 2));
     refused("model.safetensors", flipped);
     refused("model.safetensors", whole + "more");
-    REQUIRE(xtape_command(train(scratch / "wide", {"--steps", "5", "--dim", "32"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(scratch / "wide", {"--steps", "5", "--dim", "32"})).status == 0);
     refused("model.safetensors", weights(scratch / "wide"));
 }
 
 TEST_CASE("a broken config.json or tokenizer.json: one sentence with its path, in nobody else's words") {
     const Scratch scratch;
     const std::string run = scratch / "run", names = scratch.write("names.txt", "ann\n");
-    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1"})).status == 0);
     const auto error_of = [&](const std::string& name, const std::string& text) {
         const std::string whole = xtape::nn::read_file(run + "/" + name);
         xtape::nn::atomic_write(run + "/" + name, text);
@@ -450,13 +447,13 @@ TEST_CASE("what cannot be written, or gone on with, is said") {
     REQUIRE(xtape_command({"train", "microgpt", "--out", scratch / "run", "--steps", "1", "--quiet"}).status == 0);
     CHECK_THAT(xtape_command({"generate", scratch / "run", "--best"}).error, Contains("there is no best.safetensors"));
     fs::remove(scratch / "run/optimizer.safetensors");
-    const Outcome resumed = xtape_command(train(scratch / "run", {"--resume"}));
+    const Outcome resumed = xtape_command(train_microgpt(scratch / "run", {"--resume"}));
     CHECK(resumed.status == 3);
     CHECK_THAT(resumed.error, Contains("no optimizer.safetensors, so there is no course to go on with"));
-    CHECK(xtape_command(train(scratch / "run", {"--data", ""})).error == "xtape: --data: it is empty\n");
-    CHECK(xtape_command(train(scratch / "run", {"--dim", "1.5"})).error ==
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--data", ""})).error == "xtape: --data: it is empty\n");
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--dim", "1.5"})).error ==
           "xtape: --dim = 1.5 is not a value that it takes\n");
-    CHECK(xtape_command(train(scratch / "run", {"--steps", "99999999999999999999"})).status == 2);
+    CHECK(xtape_command(train_microgpt(scratch / "run", {"--steps", "99999999999999999999"})).status == 2);
 }
 
 TEST_CASE("generate --help tells the defaults") {

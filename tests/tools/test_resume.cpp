@@ -18,15 +18,11 @@ namespace fs = std::filesystem;
 using xtape::Index;
 using xtape::test::Outcome;
 using xtape::test::Scratch;
+using xtape::test::train_microgpt;
 using xtape::test::weights;
 using xtape::test::xtape_command;
 using xtape::tools::Json;
 using xtape::tools::parse_json;
-
-std::vector<std::string> train(const std::string& out, std::vector<std::string> more) {
-    more.insert(more.begin(), {"train", "microgpt", "--out", out, "--quiet"});
-    return more;
-}
 
 /// Has `change` work on the config.json of a run.
 void edit_config(const std::string& run, const std::function<void(Json&)>& change) {
@@ -96,11 +92,11 @@ xtape::tools::TrainResult train_briefly(Interrupted& learner, const std::string&
 TEST_CASE("resume: a broken config.json is a bad file, not another run") {
     const Scratch scratch;
     const std::string run = scratch / "run";
-    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1"})).status == 0);
     const std::string whole = xtape::nn::read_file(run + "/config.json");
     const auto error_of = [&](const std::function<void(Json&)>& damage) {
         edit_config(run, damage);
-        const Outcome outcome = xtape_command(train(run, {"--resume", "--steps", "2"}));
+        const Outcome outcome = xtape_command(train_microgpt(run, {"--resume", "--steps", "2"}));
         xtape::nn::atomic_write(run + "/config.json", whole);
         CHECK(outcome.status == 3);
         const std::string begin = "xtape: " + run + "/config.json: ";
@@ -112,20 +108,20 @@ TEST_CASE("resume: a broken config.json is a bad file, not another run") {
     CHECK(error_of([](Json& config) { config["config"]["vocab"] = "many"; }) ==
           "vocab is \"many\", and should be a whole number in range\n");
     CHECK(error_of([](Json& config) { config.erase("seed"); }) == "the seed is missing, or no whole number\n");
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "2"})).status == 0);
 }
 
 TEST_CASE("resume: what kills have left of files half-written is removed, and nothing else") {
     const Scratch scratch;
     const std::string run = scratch / "run";
-    REQUIRE(xtape_command(train(run, {"--steps", "1"})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1"})).status == 0);
     const std::vector<std::string> rests{".model.safetensors.123-4.tmp", ".metrics.jsonl.5-67.tmp"};
     const std::vector<std::string> others{".mine.tmp", ".model.safetensors.mine.tmp", "model.safetensors.1-2.tmp"};
     for (const auto& names : {rests, others})
         for (const std::string& name : names) xtape::nn::atomic_write(run + "/" + name, "x");
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "2", "--dim", "32"})).status == 2);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "2", "--dim", "32"})).status == 2);
     for (const std::string& name : rests) CHECK(fs::exists(run + "/" + name));  // what is refused changes nothing
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "2"})).status == 0);
     for (const std::string& name : rests) CHECK_FALSE(fs::exists(run + "/" + name));
     for (const std::string& name : others) CHECK(fs::exists(run + "/" + name));
 }
@@ -137,11 +133,11 @@ TEST_CASE("resume: data of a relative path are found from another folder") {
     fs::create_directory(scratch / "elsewhere");
     {
         const Inside here(scratch.path);
-        REQUIRE(xtape_command(train(run, {"--steps", "1", "--data", "names.txt"})).status == 0);
+        REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1", "--data", "names.txt"})).status == 0);
     }
     const Inside there(scratch / "elsewhere");
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "3", "--data", "../names.txt"})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "2"})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "3", "--data", "../names.txt"})).status == 0);
 }
 
 TEST_CASE("resume: data that have changed since the run began are refused, other data are not") {
@@ -149,9 +145,9 @@ TEST_CASE("resume: data that have changed since the run began are refused, other
     const std::string run = scratch / "run", was = "ann\nbob\n", is = "ann\nbop\n";
     for (const std::string name : {"names.txt", "b\xff"}) {
         const std::string names = scratch.write(name, was);
-        REQUIRE(xtape_command(train(run, {"--steps", "1", "--data", names, "--overwrite"})).status == 0);
+        REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1", "--data", names, "--overwrite"})).status == 0);
         const std::string model = weights(run);
-        const std::vector<std::string> resume = train(run, {"--resume", "--steps", "2", "--data", names});
+        const std::vector<std::string> resume = train_microgpt(run, {"--resume", "--steps", "2", "--data", names});
         scratch.write(name, is);
         const Outcome outcome = xtape_command(resume);
         CHECK(outcome.status == 3);
@@ -162,16 +158,16 @@ TEST_CASE("resume: data that have changed since the run began are refused, other
         CHECK(xtape_command(resume).status == 0);
     }
     const std::string other = scratch.write("other.txt", is);
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "3", "--data", other})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "3", "--data", other})).status == 0);
 }
 
 TEST_CASE("resume: a run of an earlier version, which knows no hash of its data, goes on") {
     const Scratch scratch;
     const std::string run = scratch / "run", names = scratch.write("names.txt", "ann\nbob\n");
-    REQUIRE(xtape_command(train(run, {"--steps", "1", "--data", names})).status == 0);
+    REQUIRE(xtape_command(train_microgpt(run, {"--steps", "1", "--data", names})).status == 0);
     edit_config(run, [](Json& config) { config.erase("data_hash"); });
     scratch.write("names.txt", "ann\nbop\n");
-    CHECK(xtape_command(train(run, {"--resume", "--steps", "2"})).status == 0);
+    CHECK(xtape_command(train_microgpt(run, {"--resume", "--steps", "2"})).status == 0);
 }
 
 TEST_CASE("resume: Ctrl-C ends a step after the present micro-batch, and the course goes on bit for bit") {
